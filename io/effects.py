@@ -1,0 +1,171 @@
+"""The effects of `finalize` and `undo` on the user's tars and statuses; each is conditional and may run twice."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from resplice.io import refusals
+from resplice.io.context import Context
+from resplice.io.journal import STATUS, TAR, Effect, Now
+from resplice.io.rows import Rows
+from resplice.io.snapshots import object_key
+from resplice.io.store import Store
+from resplice.transforms import provenance
+from resplice.transforms.records import Reason, Refusal
+from resplice.transforms.repack import tar_name
+
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one target: the version and digest of a tar that was seen or written, why it was left ("")."""
+
+    kind: str
+    unit: str
+    token: str = ""
+    content: str | None = None
+    detail: str = ""
+
+
+def read_through(store: Store, key: str, file: IO[bytes] | None = None, known: Mapping[str, str] | None = None) -> Now:
+    """Return digest and token of one version of an object; copy it to `file` on the way, if one is given.
+
+    `known` are digests by token: under such a token the object is not read, unless it is to be copied.
+    """
+    try:
+        blob = store.open(key)
+    except FileNotFoundError:
+        return Now(None)
+    try:
+        if file is None and known and blob.token in known:
+            return Now(known[blob.token], blob.token)
+        sha = hashlib.sha256()
+        for offset in range(0, blob.size, _CHUNK):
+            chunk = blob.read_at(offset, _CHUNK)
+            sha.update(chunk)
+            if file:
+                file.write(chunk)
+        if file:
+            file.flush()
+        return Now(sha.hexdigest(), blob.token)
+    finally:
+        blob.close()
+
+
+def tar_now(context: Context, video: str, known: Mapping[str, str]) -> Now:
+    """Return what the transcribed tar of a video in the corpus is."""
+    return read_through(context.transcribed.store, tar_name(video), known=known)
+
+
+def statuses_now(context: Context, videos: Iterable[str]) -> dict[str, Now]:
+    """Return what the statuses of some videos are."""
+    wanted = list(videos)
+    found = context.rows.status_of(wanted) if wanted else {}
+    return {video: Now(found.get(video), gone=video not in found) for video in wanted}
+
+
+class Digests:
+    """The digests of the corpus's tars under their tokens, so that a second process need not read them again."""
+
+    def __init__(self, context: Context) -> None:
+        self._store = context.workspace.store
+        self._key = f"{context.stage('finalize')}/digests.json"
+        there = self._store.head(self._key) is not None
+        self._known: dict[str, list[str]] = json.loads(self._store.read(self._key)) if there else {}
+
+    def of(self, video: str) -> dict[str, str]:
+        """Return what is known of a video's tar: token → SHA-256."""
+        return dict([self._known[video]]) if video in self._known else {}
+
+    def learn(self, video: str, now: Now) -> None:
+        """Remember what a tar is."""
+        self._known.pop(video, None)
+        if now.content is not None:
+            self._known[video] = [now.token, now.content]
+
+    def save(self) -> None:
+        """Keep the digests for the next process."""
+        refusals.put(self._store, self._key, provenance.document(self._known))
+
+
+class Examine:
+    """Look at one tar of the corpus: (video_id, {token: known digest}) → its Outcome, nothing changed."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    def __call__(self, element: tuple[str, dict[str, str]]) -> Iterator[Outcome]:
+        """Look at one tar."""
+        video, known = element
+        now = tar_now(self._context, video, known)
+        yield Outcome(TAR, video, now.token, now.content)
+
+
+class ReplaceTars:
+    """Bring one tar of the corpus from the content that was found to the one it shall have; its original is kept."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    def __call__(self, effect: Effect) -> Iterator[Outcome]:
+        """Change one tar, if it still is what was found."""
+        context, unit = self._context, effect.line.unit
+        now, detail = tar_now(context, unit, {}), ""
+        try:
+            if now.content == effect.found != effect.to:
+                self._replace(effect, now)
+                head = context.transcribed.store.head(tar_name(unit))
+                now = Now(effect.to, head.token if head else "")
+        except Refusal as refusal:
+            detail = refusal.detail
+        yield Outcome(TAR, unit, now.token, now.content, detail)
+
+    def _replace(self, effect: Effect, now: Now) -> None:
+        line, corpus, workspace = effect.line, self._context.transcribed.store, self._context.workspace.store
+        original = f"{self._context.stage('finalize')}/originals/{line.original}"
+        if line.before is not None and not effect.undo:
+            self._keep(effect, original)
+        if effect.to is None:
+            corpus.delete(tar_name(line.unit))
+            return
+        source = original if effect.undo else object_key(line.after, ".tar")
+        with tempfile.NamedTemporaryFile() as file:
+            _expect(read_through(workspace, source, file), effect.to, source)
+            if not corpus.replace(tar_name(line.unit), Path(file.name), now.token):
+                raise Refusal(Reason.CONFLICT, "the tar changed while it was being replaced; it is left as it is")
+
+    def _keep(self, effect: Effect, original: str) -> None:
+        """Copy the tar to the originals, unless it is there; what is there must be what the journal says."""
+        workspace, before = self._context.workspace.store, effect.line.before
+        if effect.found == before and workspace.head(original) is None:
+            with tempfile.NamedTemporaryFile() as file:
+                key = tar_name(effect.line.unit)
+                _expect(read_through(self._context.transcribed.store, key, file), before, key)
+                workspace.create(original, Path(file.name))
+        _expect(read_through(workspace, original), before, original)
+
+
+def _expect(now: Now, sha256: str | None, key: str) -> None:
+    if now.content != sha256:
+        found = "is missing" if now.content is None else f"has the sha256 {now.content}"
+        raise Refusal(Reason.CONFLICT, f"{key} {found}, expected {sha256}; the tar is left as it is")
+
+
+class SetStatuses:
+    """Set the statuses of one batch of videos in one transaction, each only if it still is what was found."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    def __call__(self, batch: tuple[Effect, ...]) -> Iterator[Outcome]:
+        """Set the statuses of one batch."""
+        rows = Rows(self._context.settings.database, writable=True)
+        rows.set_status([(effect.line.unit, effect.found, effect.to) for effect in batch])
+        yield from (Outcome(STATUS, effect.line.unit) for effect in batch)

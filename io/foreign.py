@@ -1,0 +1,171 @@
+"""Validation by others: work lists out, their shards in, checked against the plan and the tars."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from resplice.io import refusals, results, shards, sidecars
+from resplice.io.context import Context
+from resplice.io.judging import Judge, Source, shard_key
+from resplice.io.rows import Row
+from resplice.io.store import Place
+from resplice.io.work import Item
+from resplice.transforms.audit import RowName
+from resplice.transforms.names import stem
+from resplice.transforms.records import Damage, Reason, Refusal, UserError
+
+STATUSES = ("passed", "failed", "error")
+OWN = frozenset(results.BASE) | {"row_number"}
+
+
+class Sources:
+    """Open the videos of an item as validation does: the same tar, the same refusals."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    def __call__(self, item: Item) -> Iterator[tuple[str, Source | Refusal, list[RowName]]]:
+        """Yield each video of the item with its source, or the refusal that stands in its way."""
+        judge = Judge(self._context, None, {})
+        rows: Mapping[str, list[Row]] = self._context.rows.of([video.video_id for video in item.videos])
+        for video in item.videos:
+            try:
+                source, names = judge.source(video, rows[video.video_id])
+                yield video.video_id, source, names
+            except Refusal as refusal:
+                yield video.video_id, refusal, []
+
+
+class Describe:
+    """Describe the work of one item for others: item → one record a video, or its refusal."""
+
+    def __init__(self, context: Context) -> None:
+        self._sources = Sources(context)
+        self._context = context
+
+    def __call__(self, item: Item) -> Iterator[dict[str, Any]]:
+        """Describe every video of the item."""
+        for video, source, names in self._sources(item):
+            if isinstance(source, Refusal):
+                yield {"video_id": video, "refused": str(source.reason), "detail": source.detail}
+                continue
+            members = [
+                {"stem": stem(name.segment), "db_segment_file": name.segment_file, "row_id": name.id,
+                 "member": source.members[name.segment].name, "offset": source.members[name.segment].offset,
+                 "bytes": source.members[name.segment].size}
+                for name in sorted((n for n in names if n.segment), key=lambda n: n.segment.order if n.segment else ("", 0))
+                if name.segment
+            ]  # fmt: skip
+            sha = sidecars.digest(source.place.store, source.key)
+            yield {"video_id": video, "tar": source.place.path(source.key), "tar_sha256": sha, "segments": members}
+
+
+@dataclass(frozen=True)
+class Given:
+    """The rows that others gave for one video: (file, row number) and the row, in order."""
+
+    video_id: str
+    rows: tuple[tuple[int, int, dict[str, Any]], ...]
+
+
+class ReadGiven:
+    """Read one shard of others: (rank, key) → (video_id, (rank, row number, row))."""
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+
+    def __call__(self, ranked: tuple[int, str]) -> Iterator[tuple[str, tuple[int, int, dict[str, Any]]]]:
+        """Read the shard; UserError if it is none."""
+        rank, key = ranked
+        text = pa.string()
+        wanted = {"video_id": text, "segment_file": text, "status": text, "reasons": pa.list_(text), "engine": text}
+        try:
+            table = shards.read(self._place.store, key, wanted, optional=["reasons", "engine"])
+            whole = shards.open_file(self._place.store, key).read()
+        except Damage as damage:
+            raise UserError(f"--from {self._place.url}: {damage}") from None
+        for name in whole.column_names:
+            if name not in OWN:
+                table = table.append_column(name, whole.column(name))
+        for number, row in enumerate(table.to_pylist()):
+            if row["status"] not in STATUSES:
+                raise UserError(
+                    f"--from {self._place.url}: {key}: row {number} has the status {row['status']!r}, expected one of "
+                    f"{', '.join(STATUSES)}"
+                )
+            yield row["video_id"] or "", (rank, number, row)
+
+
+class Take:
+    """Write the shards of an item from what others gave: (item name, sides) → a record a row taken or refused."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._sources = Sources(context)
+
+    def __call__(self, joined: tuple[str, dict[str, Iterable[Any]]]) -> Iterator[dict[str, Any]]:
+        """Take one item; rows of no item are not planned."""
+        _, sides = joined
+        given: dict[str, list[tuple[int, int, dict[str, Any]]]] = {}
+        for video, row in sides["given"]:
+            given.setdefault(video, []).append(row)
+        made: list[dict[str, Any]] = []
+        for item in sides["items"]:
+            for video, source, names in self._sources(item):
+                rows = sorted(given.pop(video, []), key=lambda row: row[:2])
+                taken = list(self._video(video, source, names, rows))
+                made += sorted((r for r in taken if "reason" not in r), key=lambda r: str(r["segment_file"]))
+                yield from (r for r in taken if "reason" in r)
+            self._write(item, made)
+            yield from ({"video_id": row["video_id"], "taken": row["segment_file"]} for row in made)
+        for video, rows in given.items():
+            for _, _, row in rows:
+                yield _refused(video, row, Refusal(Reason.NOT_PLANNED, "this run has no such video to validate"))
+
+    def _video(
+        self, video: str, source: Source | Refusal, names: list[RowName], rows: list[tuple[int, int, dict[str, Any]]]
+    ) -> Iterator[dict[str, Any]]:
+        by_stem = {stem(name.segment): name for name in names if name.segment}
+        seen: set[str] = set()
+        for _, _, row in rows:
+            name = by_stem.get(row["segment_file"])
+            if isinstance(source, Refusal):
+                yield _refused(video, row, source)
+            elif name is None or name.segment is None:
+                yield _refused(video, row, Refusal(Reason.NOT_PLANNED, "the tar has no such segment (give the stem)"))
+            elif row["segment_file"] in seen:
+                yield _refused(video, row, Refusal(Reason.DUPLICATE_RESULT, "an earlier row counts"))
+            else:
+                seen.add(row["segment_file"])
+                measures = {k: v for k, v in row.items() if k not in results.BASE and v is not None}
+                yield {
+                    "video_id": video, "segment_file": row["segment_file"], "db_segment_file": name.segment_file,
+                    "row_id": name.id, "split_index": name.segment.index, "status": row["status"],
+                    "reasons": row["reasons"] or [], "engine": row["engine"] or "foreign", "attempts": 1,
+                    "run_id": self._context.run.id, "detail": None, **measures,
+                }  # fmt: skip
+
+    def _write(self, item: Item, made: list[dict[str, Any]]) -> None:
+        place, key = self._context.workspace, shard_key(self._context, item)
+        if not made:
+            place.store.delete(key + sidecars.SUFFIX)
+            place.store.delete(key)
+            return
+        data = results.encode(made, self._context.rows.id_type, self._context.run.metadata())
+        if place.store.head(key) is not None and place.store.read(key) == data and sidecars.exists(place.store, key):
+            return
+        refusals.put(place.store, key, data)
+        outputs = {"shard": sidecars.described(place, key)}
+        sidecar = sidecars.content(
+            self._context, "validate-shard", stats={"rows": len(made)}, inputs={}, outputs=outputs
+        )
+        sidecars.write(place.store, key, sidecar)
+
+
+def _refused(video: str, row: Mapping[str, Any], refusal: Refusal) -> dict[str, Any]:
+    return {"video_id": video, "segment_file": row["segment_file"] or "", "reason": str(refusal.reason),
+            "detail": refusal.detail}  # fmt: skip

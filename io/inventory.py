@@ -1,0 +1,279 @@
+"""The inventory of one range of videos: rows, raw tars and transcribed tars, read once and kept as an index.
+
+The index of range i stands under `baseline/index/`: what the rows mean (`{i}-rows.parquet`), what is in the tars
+(`{i}-members.parquet`) and one row a video (`{i}-videos.parquet`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from itertools import groupby
+from typing import Any
+
+import pyarrow as pa
+
+from resplice.io import shards, tars
+from resplice.io.context import Context
+from resplice.io.rows import Row, shown
+from resplice.io.store import Head, Store
+from resplice.transforms import provenance
+from resplice.transforms.affected import MISSING, OK, UNREADABLE
+from resplice.transforms.audit import RowName, TarContent, raw_content, transcribed_content
+from resplice.transforms.flac import StreamInfo, parse_streaminfo
+from resplice.transforms.names import read_row, stem
+from resplice.transforms.records import Damage, Refusal, Segment
+
+VIDEO_SCHEMA = pa.schema(
+    [
+        ("video_id", pa.string()),
+        ("rows", pa.int64()),
+        ("split_rows", pa.int64()),
+        ("raw_tar", pa.string()),
+        ("raw_token", pa.string()),
+        ("raw_bytes", pa.int64()),
+        ("transcribed_tar", pa.string()),
+        ("transcribed_token", pa.string()),
+        ("tar_segments", pa.int64()),
+        ("tar_transcriptions", pa.int64()),
+        ("historical_rows", pa.int64()),
+        ("validation_status", pa.string()),
+        ("rows_digest", pa.string()),
+    ]
+)
+ROW_INDEX = pa.schema(
+    [
+        ("video_id", pa.string()),
+        ("segment_file", pa.string()),
+        ("original", pa.string()),
+        ("index", pa.int64()),
+        ("stem", pa.string()),
+        ("detail", pa.string()),
+        ("duration_s", pa.float64()),
+    ]
+)
+MEMBER_INDEX = pa.schema(
+    [
+        ("video_id", pa.string()),
+        ("tar", pa.string()),
+        ("name", pa.string()),
+        ("rate", pa.int64()),
+        ("channels", pa.int64()),
+        ("bits", pa.int64()),
+        ("samples", pa.int64()),
+        ("md5", pa.string()),
+    ]
+)
+RAW, TRANSCRIBED = "raw", "transcribed"
+
+
+@dataclass(frozen=True)
+class RangeWork:
+    """One range of video ids: its bounds, the tars that lie in it, and the statuses of the videos table."""
+
+    index: int
+    after: str | None
+    until: str | None
+    raw: tuple[tuple[str, Head], ...] = ()
+    transcribed: tuple[tuple[str, Head], ...] = ()
+    statuses: tuple[tuple[str, str | None], ...] = ()
+
+
+@dataclass(frozen=True)
+class TarState:
+    """One tar of a video as found: ok, missing or unreadable (`detail` says why), and its members."""
+
+    state: str = MISSING
+    token: str | None = None
+    bytes: int | None = None
+    content: TarContent = TarContent()
+    infos: Mapping[str, StreamInfo | None] | None = None
+    detail: str = ""
+
+    @property
+    def names(self) -> frozenset[str] | None:
+        """Return the FLAC file names of a readable raw tar, as rule 2 of the names wants them; else None."""
+        return frozenset(f"{name}.flac" for name in self.content.flacs) if self.state == OK else None
+
+
+def open_tar(store: Store, key: str, video_id: str, kind: str) -> TarState:
+    """Walk one tar's headers; a missing or unreadable one is a state, not an error."""
+    try:
+        blob = store.open(key)
+    except FileNotFoundError:
+        return TarState()
+    try:
+        members = tars.read_members(blob)
+        sort = raw_content if kind == RAW else transcribed_content
+        content = sort(video_id, (member.name for member in members))
+        heads = {member.name: member.head for member in members}
+        infos = {name: _info(heads[member]) for name, member in content.flacs.items()}
+        return TarState(OK, blob.token, blob.size, content, infos)
+    except Damage as damage:
+        return TarState(UNREADABLE, blob.token, blob.size, detail=str(damage))
+    finally:
+        blob.close()
+
+
+def _info(head: bytes) -> StreamInfo | None:
+    try:
+        return parse_streaminfo(head)
+    except Damage:
+        return None
+
+
+def read_names(rows: Iterable[Row], raw_names: frozenset[str] | None) -> tuple[list[RowName], list[Refusal]]:
+    """Read the names of a video's rows; return them, and the refusals of the bad ones."""
+    names, bad = [], []
+    for row in rows:
+        segment: Segment | None = None
+        try:
+            segment = read_row(row.segment_file, raw_names)
+        except Refusal as refusal:
+            bad.append(Refusal(refusal.reason, shown(refusal.detail), shown(row.segment_file)))
+        names.append(RowName(row.id, shown(row.segment_file), segment, row.duration_s))
+    return names, bad
+
+
+class Inventory:
+    """Read one range: write its frozen rows and its index, and yield (range, number of videos)."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    def __call__(self, work: RangeWork) -> Iterator[tuple[int, int]]:
+        """Inventory the range."""
+        rows = {video: list(group) for video, group in groupby(self._rows(work), key=lambda row: row.video_id)}
+        raw, transcribed, statuses = dict(work.raw), dict(work.transcribed), dict(work.statuses)
+        videos, row_index, member_index = [], [], []
+        for video in sorted({*rows, *raw, *transcribed, *statuses}):
+            facts = self._video(video, rows.get(video, []), raw.get(video), transcribed.get(video))
+            facts.row["validation_status"] = statuses.get(video)
+            videos.append(facts.row)
+            row_index += facts.rows
+            member_index += facts.members
+        self._write_rows(work.index, [row for video in sorted(rows) for row in rows[video]])
+        self._write(f"index/{work.index:05d}-rows", row_index, ROW_INDEX)
+        self._write(f"index/{work.index:05d}-members", member_index, MEMBER_INDEX)
+        self._write(f"index/{work.index:05d}-videos", videos, VIDEO_SCHEMA)
+        yield work.index, len(videos)
+
+    def _rows(self, work: RangeWork) -> Iterator[Row]:
+        for row in self._context.rows.between(work.after, work.until):
+            yield replace(row, video_id=shown(row.video_id))
+
+    def _video(self, video: str, rows: list[Row], raw: Head | None, transcribed: Head | None) -> _Facts:
+        raw_tar = open_tar(self._context.raw.store, raw.key, video, RAW) if raw else TarState()
+        tar = TarState()
+        if transcribed:
+            tar = open_tar(self._context.transcribed.store, transcribed.key, video, TRANSCRIBED)
+        names, bad = read_names(rows, raw_tar.names)
+        details = {refusal.segment: refusal.detail for refusal in bad}
+        readable = tar.state == OK
+        row = {
+            "video_id": video,
+            "rows": len(rows),
+            "split_rows": sum(name.segment is not None and name.segment.index is not None for name in names),
+            "raw_tar": raw_tar.state,
+            "raw_token": raw_tar.token,
+            "raw_bytes": raw_tar.bytes,
+            "transcribed_tar": tar.state,
+            "transcribed_token": tar.token,
+            "tar_segments": len(tar.content.flacs) if readable else None,
+            "tar_transcriptions": len(tar.content.jsons) if readable else None,
+            "historical_rows": 0,
+            "rows_digest": provenance.rows_digest(row.columns for row in rows),
+        }
+        row_index = [_row_index(video, name, details.get(name.segment_file)) for name in names]
+        members = [*_member_index(video, RAW, raw_tar), *_member_index(video, TRANSCRIBED, tar)]
+        return _Facts(row, row_index, members)
+
+    def _write_rows(self, index: int, rows: list[Row]) -> None:
+        kind = pa.int64() if self._context.rows.id_type == "int64" else pa.string()
+        schema = pa.schema([("id", kind), ("video_id", pa.string()), ("segment_file", pa.string())])
+        values = [{"id": row.id, "video_id": row.video_id, "segment_file": shown(row.segment_file)} for row in rows]
+        self._write(f"rows/{index:05d}", values, schema)
+
+    def _write(self, name: str, values: list[dict[str, Any]], schema: pa.Schema) -> None:
+        data = shards.encode(pa.Table.from_pylist(values, schema), self._context.run.metadata())
+        self._context.workspace.store.replace(f"{self._context.stage('baseline')}/{name}.parquet", data, None)
+
+
+@dataclass(frozen=True)
+class _Facts:
+    row: dict[str, Any]
+    rows: list[dict[str, Any]]
+    members: list[dict[str, Any]]
+
+
+def _row_index(video: str, name: RowName, detail: str | None) -> dict[str, Any]:
+    segment = name.segment
+    return {
+        "video_id": video,
+        "segment_file": name.segment_file,
+        "original": segment.original if segment else None,
+        "index": segment.index if segment else None,
+        "stem": stem(segment) if segment else None,
+        "detail": detail if segment is None else None,
+        "duration_s": name.duration_s,
+    }
+
+
+def _member_index(video: str, kind: str, tar: TarState) -> Iterator[dict[str, Any]]:
+    infos = tar.infos or {}
+    for name, member in sorted(tar.content.flacs.items()):
+        info = infos.get(name)
+        yield {"video_id": video, "tar": kind, "name": member, **(asdict(info) if info else {})}
+    for member in sorted([*tar.content.jsons.values(), *tar.content.extra]):
+        yield {"video_id": video, "tar": kind, "name": member}
+
+
+class IndexedRange:
+    """The index of one range as `Inventory` wrote it, per video."""
+
+    def __init__(self, context: Context, index: int) -> None:
+        self._store = context.workspace.store
+        self._prefix = f"{context.stage('baseline')}/index/{index:05d}"
+        self._ids = [row["id"] for row in self._read_rows(context, index)]
+
+    def _read_rows(self, context: Context, index: int) -> list[dict[str, Any]]:
+        key = f"{context.stage('baseline')}/rows/{index:05d}.parquet"
+        return shards.open_file(self._store, key).read(columns=["id"]).to_pylist()
+
+    def videos(self) -> list[dict[str, Any]]:
+        """Return one record a video (VIDEO_SCHEMA), sorted."""
+        return self._table("videos")
+
+    def rows(self) -> dict[str, list[RowName]]:
+        """Return the rows of each video, by video and id."""
+        found: dict[str, list[RowName]] = {}
+        for id_, row in zip(self._ids, self._table("rows"), strict=True):
+            segment = None if row["original"] is None else Segment(row["original"], row["index"])
+            found.setdefault(row["video_id"], []).append(
+                RowName(id_, row["segment_file"], segment, row["duration_s"])
+            )  # fmt: skip
+        return found
+
+    def bad_names(self) -> dict[tuple[str, str], str]:
+        """Return why a row's name is bad, by (video_id, segment_file)."""
+        return {(r["video_id"], r["segment_file"]): r["detail"] for r in self._table("rows") if r["detail"]}
+
+    def tars(self, kind: str) -> dict[str, tuple[TarContent, dict[str, StreamInfo | None]]]:
+        """Return the members of each readable raw or transcribed tar, with the STREAMINFO of its FLACs."""
+        sort = raw_content if kind == RAW else transcribed_content
+        found = {}
+        members = (member for member in self._table("members") if member["tar"] == kind)
+        for video, group in groupby(members, key=lambda member: member["video_id"]):
+            by_name = {member["name"]: member for member in group}
+            content = sort(video, by_name)
+            found[video] = (content, {name: _stored(by_name[member]) for name, member in content.flacs.items()})
+        return found
+
+    def _table(self, name: str) -> list[dict[str, Any]]:
+        return shards.open_file(self._store, f"{self._prefix}-{name}.parquet").read().to_pylist()  # type: ignore[no-any-return]
+
+
+def _stored(member: Mapping[str, Any]) -> StreamInfo | None:
+    if member["rate"] is None:
+        return None
+    return StreamInfo(member["rate"], member["channels"], member["bits"], member["samples"], member["md5"])

@@ -1,0 +1,261 @@
+"""Judge the segments of planned videos: a shard a work item, decoded where it can be killed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from resplice.io import ledger, pool, refusals, results, sidecars, tars
+from resplice.io.context import Context
+from resplice.io.engines import ChainSpec, Judged
+from resplice.io.inventory import RAW, TRANSCRIBED, TarState, open_tar, read_names
+from resplice.io.ledger import Entry
+from resplice.io.rebuild import old_tar
+from resplice.io.rows import Row, shown
+from resplice.io.store import Blob, Place
+from resplice.io.work import Item, Planned
+from resplice.transforms import audit, provenance
+from resplice.transforms.affected import MISSING, UNREADABLE
+from resplice.transforms.audit import RowName
+from resplice.transforms.names import stem
+from resplice.transforms.provenance import fingerprint
+from resplice.transforms.records import Reason, Refusal, Segment
+from resplice.transforms.repack import tar_name
+from resplice.transforms.retry import ALL, again, result_again
+from resplice.transforms.verdict import video_reasons
+
+Result = dict[str, Any]
+
+
+def shard_key(context: Context, item: Item) -> str:
+    """Return the key of an item's shard; it depends on the plan alone."""
+    return f"{context.stage('validate')}/shards/{item.name}.parquet"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the audio of a video is: its tar, open, and the member of each segment."""
+
+    place: Place
+    key: str
+    token: str
+    members: Mapping[Segment, tars.Member]
+
+
+class Judge:
+    """Validate a work item: item → one entry a video, after the item's shard and sidecar are durable."""
+
+    def __init__(self, context: Context, chain: ChainSpec | None, versions: Mapping[str, str]) -> None:
+        self._context = context
+        self._stage = context.stage("validate")
+        self._chain = chain or ChainSpec(())
+        self._versions = dict(versions)
+
+    def __call__(self, item: Item) -> Iterator[Entry]:
+        """Validate every video of the item that is to do; what earlier processes achieved is kept."""
+        store, key = self._context.workspace.store, shard_key(self._context, item)
+        former = self._former(key)
+        rows = self._context.rows.of([video.video_id for video in item.videos])
+        entries, made = [], []
+        for video, before in zip(item.videos, item.before, strict=True):
+            entry, results_ = self._outcome(video, rows[video.video_id], before, former.get(video.video_id))
+            entries.append(entry)
+            made += results_
+        if made:
+            id_type = self._context.rows.id_type
+            data = results.encode(made, id_type, self._context.run.metadata())
+            if not former or store.read(key) != data:
+                store.replace(key, data, None)
+                self._write_sidecar(key, item, entries, made)
+        else:
+            store.delete(key + sidecars.SUFFIX)
+            store.delete(key)
+        ledger.save(store, self._stage, item.name, entries)
+        yield from entries
+
+    def _former(self, key: str) -> dict[str, list[Result]]:
+        """Return the results of an earlier process by video, if its shard is finished and what it was."""
+        store = self._context.workspace.store
+        sidecar = sidecars.load(store, key)
+        if sidecar is None or store.head(key) is None:
+            return {}
+        if sidecar["run_provenance"]["outputs"]["shard"]["sha256"] != sidecars.digest(store, key):
+            return {}
+        found: dict[str, list[Result]] = {}
+        for row in results.read(store, key):
+            found.setdefault(row["video_id"], []).append(row)
+        return found
+
+    def _outcome(
+        self, video: Planned, rows: list[Row], before: Entry | None, former: list[Result] | None
+    ) -> tuple[Entry, list[Result]]:
+        retry = self._context.settings.run.retry
+        if before and before.outcome == "refused" and not again("refused", retry, True):
+            return before, []
+        try:
+            return self._judged(video, rows, before, former)
+        except Refusal as refusal:
+            entry = Entry.refused(video.video_id, refusal, "", self._context.run.seq)
+            return (before if before and entry.same_as(before) else entry), []
+
+    def _judged(
+        self, video: Planned, rows: list[Row], before: Entry | None, former: list[Result] | None
+    ) -> tuple[Entry, list[Result]]:
+        retry = self._context.settings.run.retry
+        source, names = self.source(video, rows)
+        inputs = {"tar": self._remembered(before, source)}
+        print_ = self._fingerprint(inputs["tar"][1], video)
+        unchanged = before is not None and before.fingerprint == print_ and former is not None
+        known = {row["segment_file"]: row for row in former or []} if unchanged else {}
+        if before and unchanged and not any(result_again(r["status"], retry) for r in known.values()):
+            return before, list(known.values())
+        kept = {name: row for name, row in known.items() if not result_again(row["status"], retry)}
+        made = self._segments(video, rows, names, source, kept)
+        if retry == ALL and unchanged and [*known.values()] != made and all(r["status"] != "error" for r in known.values()):
+            raise RuntimeError(f"{video.video_id}: the same inputs gave other results: an engine is not deterministic")
+        seconds = sum(row.get("duration_s") or 0.0 for row in made)
+        counts: dict[str, float] = {"segments": len(made), "seconds": round(seconds, 3)}
+        for row in made:
+            counts[row["status"]] = counts.get(row["status"], 0) + 1
+        entry = Entry(video.video_id, "done", print_, self._context.run.seq, at=provenance.now(), inputs=inputs,
+                      counts=counts)  # fmt: skip
+        return entry, made
+
+    def source(self, video: Planned, rows: list[Row]) -> tuple[Source, list[RowName]]:
+        """Return the tar to validate and the names of the rows; raise its refusal if it cannot be trusted."""
+        context, id_ = self._context, video.video_id
+        if provenance.rows_digest(row.columns for row in rows) != video.rows_digest:
+            raise Refusal(Reason.DRIFTED, "the rows are not those of the baseline; --refresh freezes them anew")
+        raw = open_tar(context.raw.store, f"{id_}.tar", id_, RAW)
+        if raw.token != video.raw_token:
+            raise Refusal(Reason.DRIFTED, "the raw tar is not that of the baseline; --refresh freezes it anew")
+        place, key = old_tar(context, video)
+        if video.wrong_tar:
+            place, key = context.workspace, f"{context.stage('repair')}/transcribed/{tar_name(id_)}"
+        tar = open_tar(place.store, key, id_, TRANSCRIBED)
+        if tar.state == MISSING:
+            raise Refusal(Reason.TAR_MISSING, f"there is no {key}")
+        in_corpus = not video.wrong_tar and video.repaired is None
+        if in_corpus and tar.token != video.transcribed_token:
+            raise Refusal(Reason.DRIFTED, "the transcribed tar is not that of the baseline; --refresh freezes it anew")
+        if tar.state == UNREADABLE:
+            raise Refusal(Reason.TAR_UNREADABLE, tar.detail)
+        names, _ = read_names(rows, raw.names)
+        return Source(place, key, tar.token or "", self._members(place, key, tar, names, raw.names)), names
+
+    def _members(
+        self, place: Place, key: str, tar: TarState, names: list[RowName], raw_names: frozenset[str] | None
+    ) -> dict[Segment, tars.Member]:
+        reading = audit.read_names(tar.content, names, raw_names)
+        if not reading.fits:
+            raise Refusal(Reason.TAR_UNREADABLE, f"{key} does not hold just the segments of the rows")
+        blob = place.store.open(key)
+        try:
+            members = {member.name: member for member in tars.read_members(blob)}
+        finally:
+            blob.close()
+        return {segment: members[tar.content.flacs[name]] for segment, name in reading.member_of().items()}
+
+    def _remembered(self, before: Entry | None, source: Source) -> list[str]:
+        if before and "tar" in before.inputs and before.inputs["tar"][0] == source.token:
+            return list(before.inputs["tar"])
+        return [source.token, sidecars.digest(source.place.store, source.key)]
+
+    def _fingerprint(self, tar_sha256: str, video: Planned) -> str:
+        return fingerprint(
+            tar=tar_sha256, rows=video.rows_digest, columns=self._context.settings.database.columns,
+            chain=self._chain, versions=self._versions, tools=sidecars.tools(),
+        )  # fmt: skip
+
+    def _segments(
+        self, video: Planned, rows: list[Row], names: list[RowName], source: Source, kept: Mapping[str, Result]
+    ) -> list[Result]:
+        """Judge the segments in stem order, those in `kept` excepted; then add what only neighbours show."""
+        by_id = {row.id: row for row in rows}
+        settings = self._context.settings
+        ordered = sorted((n for n in names if n.segment), key=lambda n: n.segment.order if n.segment else ("", 0))
+        made: list[Result] = []
+        blob = source.place.store.open(source.key)
+        try:
+            with pool.borrowed(settings.run.timeout_s, settings.run.memory_mb) as sandbox:
+                for name in ordered:
+                    assert name.segment is not None
+                    row = kept.get(stem(name.segment))
+                    if row is None:
+                        judged = self._judge(sandbox, blob, source.members[name.segment], by_id[name.id])
+                        row = self._result(video, name, judged)
+                    made.append(row)
+        finally:
+            blob.close()
+        if "signal" not in self._chain.names:
+            return made
+        found = video_reasons([row if "pcm_md5" in row else None for row in made], settings.validate.signal)
+        return [results.with_video_reasons(row, reasons) for row, reasons in zip(made, found, strict=True)]
+
+    def _judge(self, sandbox: pool.Sandbox, blob: Blob, member: tars.Member, row: Row) -> Judged:
+        """Judge one segment in the killable worker; its death is an error of this segment alone."""
+        limit = self._context.settings.run.memory_mb << 19
+        if member.size > limit:
+            detail = f"flac_too_large: {member.size} bytes, {limit} allowed; raise run.memory_mb"
+            return Judged("failed", ("undecodable",), "decode", 0, detail=detail)
+        try:
+            judged: Judged = sandbox.call(
+                "resplice.io.engines:judge_segment", tars.read_member(blob, member), self._row(row), self._chain, limit
+            )
+            return judged
+        except Refusal as refusal:
+            engine = self._chain.names[0] if len(self._chain.names) == 1 else ""
+            return Judged("error", (str(refusal.reason),), engine, len(self._chain.names), detail=refusal.detail)
+
+    def _row(self, row: Row) -> dict[str, Any]:
+        """Return what engines see of a row: every column, and our own names for the mapped ones."""
+        ours = vars(self._context.settings.database.columns)
+        mapped = {name: row.columns.get(theirs) for name, theirs in ours.items() if theirs}
+        return {**row.columns, **mapped, "transcription": row.transcription, "duration_s": row.duration_s}
+
+    def _result(self, video: Planned, name: RowName, judged: Judged) -> Result:
+        assert name.segment is not None
+        return {
+            "video_id": video.video_id,
+            "segment_file": stem(name.segment),
+            "db_segment_file": shown(name.segment_file),
+            "row_id": name.id,
+            "split_index": name.segment.index,
+            "status": judged.status,
+            "reasons": list(judged.reasons),
+            "engine": judged.engine,
+            "attempts": judged.attempts,
+            "run_id": self._context.run.id,
+            "detail": judged.detail or None,
+            **{measure: value for measure, value in judged.measures.items() if value is not None},
+        }
+
+    def _write_sidecar(self, key: str, item: Item, entries: list[Entry], made: list[Result]) -> None:
+        place = self._context.workspace
+        inputs = {
+            f"tar:{entry.unit}": {"sha256": entry.inputs["tar"][1], "kind": "remembered"}
+            for entry in entries
+            if entry.outcome == "done"
+        }
+        statuses = {status: sum(row["status"] == status for row in made) for status in ("passed", "failed", "error")}
+        sidecar = sidecars.content(
+            self._context,
+            "validate-shard",
+            stats={"videos": len(item.videos), "rows": len(made), **statuses},
+            inputs=inputs,
+            outputs={"shard": sidecars.described(place, key)},
+            refused=[{"unit": e.unit, "reason": e.reason, "detail": e.detail} for e in entries if e.reason],
+            chain=provenance.plain(self._chain),
+            engine_versions=self._versions,
+        )
+        sidecars.write(place.store, key, sidecar)
+
+
+def refused_in(context: Context, *stages: str) -> dict[str, refusals.Refused]:
+    """Return the refusal of each video that some stages of the run refused (the first stage's, if several did)."""
+    found: dict[str, refusals.Refused] = {}
+    for stage in stages:
+        for line in refusals.load(context.workspace.store, context.stage(stage)):
+            found.setdefault(line.unit, line)
+    return found

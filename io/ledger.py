@@ -1,0 +1,70 @@
+"""Who is done, with which fingerprint: the one memory of a stage that a second process trusts.
+
+Entries are kept in one small object a work item (`{stage}/ledger/….jsonl`), replaced as a whole; the entry of a
+unit with the highest `seq` (the number of the process within the run) counts.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from resplice.io.store import Store
+from resplice.transforms import provenance
+from resplice.transforms.records import Refusal
+
+
+@dataclass(frozen=True)
+class Entry:
+    """The latest outcome of one unit: `done` or `refused`, for the inputs that `fingerprint` names.
+
+    `inputs` remembers input digests under their version tokens ({name: [token, sha256]}); `counts` is what the
+    progress and the summary of the work show (segments, seconds of audio).
+    """
+
+    unit: str
+    outcome: str
+    fingerprint: str = ""
+    seq: int = 0
+    reason: str = ""
+    detail: str = ""
+    segment: str = ""
+    at: str = ""
+    inputs: dict[str, Any] = field(default_factory=dict)
+    counts: dict[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def refused(cls, unit: str, refusal: Refusal, fingerprint: str, seq: int, **more: Any) -> Entry:
+        """Make the entry of a refusal, at this moment."""
+        return cls(unit, "refused", fingerprint, seq, str(refusal.reason), refusal.detail, refusal.segment,
+                   provenance.now(), **more)  # fmt: skip
+
+    def same_as(self, other: Entry) -> bool:
+        """Return whether another entry tells the same outcome, whenever it was."""
+        return replace(self, seq=0, at="") == replace(other, seq=0, at="")
+
+
+def folder(stage: str) -> str:
+    """Return the key prefix of a stage's ledger, e.g. `runs/R/repair` → `runs/R/repair/ledger/`."""
+    return f"{stage}/ledger/"
+
+
+def load(store: Store, stage: str) -> dict[str, Entry]:
+    """Return the latest entry of every unit of a stage."""
+    entries: dict[str, Entry] = {}
+    for head in store.list(folder(stage)):
+        for text in store.read(head.key).decode().splitlines():
+            entry = Entry(**json.loads(text))
+            if entry.unit not in entries or entry.seq >= entries[entry.unit].seq:
+                entries[entry.unit] = entry
+    return entries
+
+
+def save(store: Store, stage: str, item: str, entries: Iterable[Entry]) -> None:
+    """Replace the entries of one work item, if they differ from what is there."""
+    key = f"{folder(stage)}{item}.jsonl"
+    data = provenance.jsonl(asdict(entry) for entry in sorted(entries, key=lambda entry: entry.unit))
+    if store.head(key) is None or store.read(key) != data:
+        store.replace(key, data, None)

@@ -1,0 +1,343 @@
+"""Rebuild one video's transcribed tar from its raw tar and its rows, without transcribing again.
+
+Memory follows the largest segment: pieces are spooled to disk as they are made, and the tar is written from there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from resplice.io import ledger, pool, sidecars, tars
+from resplice.io.context import Context
+from resplice.io.cut import Cut, Regenerated, write_json
+from resplice.io.inventory import RAW, TRANSCRIBED, TarState, open_tar, read_names
+from resplice.io.ledger import Entry
+from resplice.io.rows import Row
+from resplice.io.sandbox import Sandbox
+from resplice.io.store import Blob, Place
+from resplice.io.work import Item, Planned
+from resplice.transforms import provenance, repack
+from resplice.transforms.affected import MISSING, OK, UNREADABLE
+from resplice.transforms.audit import RowName
+from resplice.transforms.names import stem
+from resplice.transforms.provenance import fingerprint
+from resplice.transforms.records import Damage, Reason, Refusal, Segment
+from resplice.transforms.repack import Piece, member_names, tar_name
+from resplice.transforms.retry import again
+from resplice.transforms.settings import Repair
+
+_CHUNK = 1 << 20
+_JSON_BATCH = 256
+BUILT_IN_JSON = Repair().json
+
+
+@dataclass
+class _Spool:
+    """What a rebuild has made so far: bytes on disk, where each member lies in them, and the pieces."""
+
+    file: IO[bytes]
+    members: dict[str, tuple[int, int]] = field(default_factory=dict)
+    pieces: dict[Segment, Piece] = field(default_factory=dict)
+
+    def add(self, name: str, data: bytes) -> None:
+        self.members[name] = (self.file.seek(0, 2), len(data))
+        self.file.write(data)
+
+    def chunks(self, name: str) -> Iterator[bytes]:
+        offset, size = self.members[name]
+        self.file.seek(offset)
+        while size > 0:
+            chunk = self.file.read(min(_CHUNK, size))
+            size -= len(chunk)
+            yield chunk
+
+
+class Rebuild:
+    """Rebuild the tars of a work item: item → one entry a video; every outcome is in the ledger before it is yielded.
+
+    `stage` is "repair" or "pack"; `frozen` says whether a baseline froze the inputs (pack has none).
+    """
+
+    def __init__(self, context: Context, stage: str, plugins: Mapping[str, str], frozen: bool = True) -> None:
+        self._context = context
+        self._stage = context.stage(stage)
+        self._plugins = dict(plugins)
+        self._frozen = frozen
+
+    def __call__(self, item: Item) -> Iterator[Entry]:
+        """Rebuild every video of the item that is to do."""
+        rows = self._context.rows.of([video.video_id for video in item.videos])
+        entries = {entry.unit: entry for entry in item.before if entry}
+        for video, before in zip(item.videos, item.before, strict=True):
+            entry = self._outcome(video, rows[video.video_id], before)
+            entries[entry.unit] = entry
+            ledger.save(self._context.workspace.store, self._stage, item.name, entries.values())
+            yield entry
+
+    def _outcome(self, video: Planned, rows: list[Row], before: Entry | None) -> Entry:
+        retry = self._context.settings.run.retry
+        if before and before.outcome == "refused" and not again("refused", retry, True):
+            return before
+        try:
+            return self._rebuilt(video, rows, before)
+        except Refusal as refusal:
+            self._discard(video.video_id)
+            entry = Entry.refused(video.video_id, refusal, "", self._context.run.seq)
+            return before if before and entry.same_as(before) else entry
+
+    def _rebuilt(self, video: Planned, rows: list[Row], before: Entry | None) -> Entry:
+        context, id_ = self._context, video.video_id
+        raw = self._raw(video)
+        if self._frozen and provenance.rows_digest(row.columns for row in rows) != video.rows_digest:
+            raise Refusal(Reason.DRIFTED, "the rows are not those of the baseline; --refresh freezes them anew")
+        names, bad = read_names(rows, raw.names)
+        repack.check_names(names, bad)
+        metadata = self._metadata(video, raw)
+        inputs = {"raw": self._remembered(before, "raw", context.raw, f"{id_}.tar", raw.token)}
+        print_ = self._fingerprint(inputs["raw"][1], rows, metadata)
+        tar_key = f"{self._stage}/transcribed/{tar_name(id_)}"
+        unchanged = before is not None and before.fingerprint == print_ and self._intact(before, tar_key)
+        if before and not again(before.outcome, context.settings.run.retry, unchanged):
+            return before
+        with tempfile.TemporaryFile() as file, tempfile.NamedTemporaryFile() as tar:
+            spool = _Spool(file)
+            self._regenerate(raw, names, id_, spool)
+            self._jsons(id_, {row.id: row for row in rows}, names, spool)
+            spool.add("metadata.json", metadata)
+            index = _write_tar(tar, spool)
+            inputs["tar"] = ["", sidecars.file_digest(Path(tar.name))]
+            self._check_same(before, print_, inputs["tar"][1], id_)
+            context.workspace.store.replace(tar_key, Path(tar.name), None)
+        self._read_back(tar_key, id_, index)
+        return self._finish(video, tar_key, print_, inputs, index, spool.pieces)
+
+    def _raw(self, video: Planned) -> TarState:
+        """Return the raw tar of a video, as the baseline froze it."""
+        raw = open_tar(self._context.raw.store, f"{video.video_id}.tar", video.video_id, RAW)
+        if raw.state == MISSING:
+            raise Refusal(Reason.RAW_MISSING, f"there is no {video.video_id}.tar")
+        if self._frozen and raw.token != video.raw_token:
+            detail = f"the raw tar is version {raw.token}, the baseline saw {video.raw_token}; --refresh freezes it anew"
+            raise Refusal(Reason.DRIFTED, detail)
+        if raw.state == UNREADABLE:
+            raise Refusal(Reason.RAW_UNREADABLE, raw.detail)
+        return raw
+
+    def _metadata(self, video: Planned, raw: TarState) -> bytes:
+        """Return metadata.json: the readable old transcribed tar's, else the raw tar's, else an empty object."""
+        context, id_ = self._context, video.video_id
+        place, key = old_tar(context, video)
+        for store, name, tar in (
+            (place.store, key, open_tar(place.store, key, id_, TRANSCRIBED)),
+            (context.raw.store, f"{id_}.tar", raw),
+        ):
+            if tar.state == OK and tar.content.metadata is not None:
+                blob = store.open(name)
+                try:
+                    found = next(m for m in tars.read_members(blob) if m.name == tar.content.metadata)
+                    return tars.read_member(blob, found)
+                finally:
+                    blob.close()
+        return b"{}\n"
+
+    def _fingerprint(self, raw_sha256: str, rows: Sequence[Row], metadata: bytes) -> str:
+        settings = self._context.settings
+        return fingerprint(
+            raw=raw_sha256,
+            rows=provenance.rows_digest(row.columns for row in rows),
+            metadata=provenance.sha256(metadata),
+            polish=settings.polish,
+            repair=settings.repair,
+            columns=settings.database.columns,
+            plugins=self._plugins,
+            tools=sidecars.tools(),
+        )
+
+    def _remembered(self, before: Entry | None, name: str, place: Place, key: str, token: str | None) -> list[Any]:
+        """Return [token, sha256] of an input: remembered under the same token, else hashed."""
+        if before and name in before.inputs and before.inputs[name][0] == token:
+            return list(before.inputs[name])
+        return [token, sidecars.digest(place.store, key)]
+
+    def _intact(self, before: Entry, tar_key: str) -> bool:
+        """Return whether the artifact of an entry is there, finished, and what it was."""
+        store = self._context.workspace.store
+        head = store.head(tar_key)
+        if head is None or "tar" not in before.inputs or store.head(index_key(tar_key)) is None:
+            return False
+        if not sidecars.exists(store, tar_key):
+            return False
+        token, sha = before.inputs["tar"]
+        return head.token == token or sidecars.digest(store, tar_key) == sha
+
+    def _regenerate(self, raw: TarState, names: Sequence[RowName], id_: str, spool: _Spool) -> None:
+        """Cut every original into the spool; raise the first refusal of the contract's order that holds."""
+        settings = self._context.settings
+        skip: set[str] = set()
+        if settings.repair.originals_without_rows == "leave_out":
+            skip = set(repack.originals_without_rows(raw.content.flacs, names))
+        failed: Refusal | None = None
+        blob = self._context.raw.store.open(f"{id_}.tar")
+        try:
+            members = {member.name: member for member in tars.read_members(blob)}
+            with pool.borrowed(settings.run.timeout_s, settings.run.memory_mb) as sandbox:
+                for original in sorted(set(raw.content.flacs) - skip):
+                    member = members[raw.content.flacs[original]]
+                    refusal = self._cut(sandbox, blob, member, original, id_, spool, failed is not None)
+                    failed = failed or refusal
+        finally:
+            blob.close()
+        absent = {n.segment.original for n in names if n.segment} - set(raw.content.flacs)
+        if failed and not absent:
+            raise failed
+        repack.check_segments(spool.pieces, [n for n in names if n.segment])
+        repack.check_durations(spool.pieces, names, settings.repair.duration_tolerance_s)
+
+    def _cut(
+        self, sandbox: Sandbox, blob: Blob, member: tars.Member, original: str, id_: str, spool: _Spool, only_check: bool
+    ) -> Refusal | None:  # fmt: skip
+        """Cut one original; return the refusal of a worker that died, raise that of audio that does not decode."""
+        settings = self._context.settings
+        limit = settings.run.memory_mb << 19
+        try:
+            if member.size > limit:
+                raise Damage("flac_too_large", f"{member.size} bytes, {limit} allowed; raise run.memory_mb")
+            flac = tars.read_member(blob, member)
+            if only_check:
+                sandbox.call("resplice.io.cut:check", flac, limit)
+                return None
+            made: Regenerated = sandbox.call(
+                "resplice.io.cut:regenerate", flac, settings.polish.splitter, splitter_settings(settings.polish), limit
+            )
+        except Damage as damage:
+            raise Refusal(Reason.SEGMENT_UNDECODABLE, str(damage), stem(Segment(original))) from None
+        except Refusal as refusal:
+            return Refusal(refusal.reason, refusal.detail, stem(Segment(original)))
+        for segment, cut in zip(repack.number_pieces(original, len(made.cuts)), made.cuts, strict=True):
+            spool.pieces[segment] = _piece(segment, cut, made.rate)
+            spool.add(member_names(id_, stem(segment))[0], flac if cut.flac is None else cut.flac)
+        return None
+
+    def _jsons(self, id_: str, rows: Mapping[int | str, Row], names: Sequence[RowName], spool: _Spool) -> None:
+        """Write the JSON of every segment into the spool."""
+        settings = self._context.settings
+        ordered = sorted((n for n in names if n.segment), key=lambda n: n.segment.order if n.segment else ("", 0))
+        for first in range(0, len(ordered), _JSON_BATCH):
+            batch = ordered[first : first + _JSON_BATCH]
+            objects = [
+                repack.segment_object(id_, name, spool.pieces[name.segment], rows[name.id].columns)
+                for name in batch
+                if name.segment
+            ]
+            if settings.repair.json == BUILT_IN_JSON:
+                files = write_json(settings.repair.json, objects)
+            else:
+                with pool.borrowed(settings.run.timeout_s, settings.run.memory_mb) as sandbox:
+                    files = sandbox.call("resplice.io.cut:write_json", settings.repair.json, objects)
+            for object_, data in zip(objects, files, strict=True):
+                spool.add(member_names(id_, object_["stem"])[1], data)
+
+    def _check_same(self, before: Entry | None, print_: str, sha: str, id_: str) -> None:
+        if before and before.fingerprint == print_ and before.inputs.get("tar", ["", sha])[1] != sha:
+            raise RuntimeError(
+                f"{id_}: the same inputs gave another tar ({sha}, before {before.inputs['tar'][1]}): "
+                "the splitter or the JSON writer is not deterministic"
+            )
+
+    def _read_back(self, tar_key: str, id_: str, index: Sequence[Mapping[str, Any]]) -> None:
+        """Read the published tar again: its members must be those of the index, byte for byte."""
+        blob = self._context.workspace.store.open(tar_key)
+        try:
+            members = tars.read_members(blob)
+            read = [{"name": m.name, "bytes": m.size, "sha256": _sha_of(blob, m)} for m in members]
+        finally:
+            blob.close()
+        if read != list(index):
+            raise RuntimeError(f"{id_}: the repaired tar does not read back as it was written")
+
+    def _finish(
+        self, video: Planned, tar_key: str, print_: str, inputs: dict[str, Any], index: Sequence[Mapping[str, Any]],
+        pieces: Mapping[Segment, Piece],
+    ) -> Entry:  # fmt: skip
+        context, place = self._context, self._context.workspace
+        place.store.replace(index_key(tar_key), provenance.document(index), None)
+        counts = {"segments": len(pieces), "seconds": round(sum(p.duration_s for p in pieces.values()), 3)}
+        sidecar = sidecars.content(
+            context,
+            "repaired-tar",
+            stats=counts,
+            inputs={"raw": sidecars.described(context.raw, f"{video.video_id}.tar", inputs["raw"][1])},
+            outputs={
+                "tar": sidecars.described(place, tar_key, inputs["tar"][1]),
+                "index": sidecars.described(place, index_key(tar_key)),
+            },
+            video_id=video.video_id,
+            rows_digest=video.rows_digest,
+            fingerprint=print_,
+            plugins=self._plugins,
+        )
+        sidecars.write(place.store, tar_key, sidecar)
+        head = place.store.head(tar_key)
+        inputs = {**inputs, "tar": [head.token if head else "", inputs["tar"][1]]}
+        return Entry(video.video_id, "done", print_, context.run.seq, at=provenance.now(), inputs=inputs, counts=counts)
+
+    def _discard(self, id_: str) -> None:
+        """Remove what an earlier process made of a video that is refused now; snapshots keep their own objects."""
+        key = f"{self._stage}/transcribed/{tar_name(id_)}"
+        for name in (key + sidecars.SUFFIX, index_key(key), key):
+            self._context.workspace.store.delete(name)
+
+
+def index_key(tar_key: str) -> str:
+    """Return the key of a repaired tar's index."""
+    return tar_key.removesuffix("_transcribed.tar") + ".index.json"
+
+
+def old_tar(context: Context, video: Planned) -> tuple[Place, str]:
+    """Return where the tar of a video is before this run: the snapshot's object, else the corpus's."""
+    if video.repaired is not None:
+        return context.workspace, video.repaired.key
+    return context.transcribed, tar_name(video.video_id)
+
+
+def splitter_settings(polish: Any) -> dict[str, Any]:
+    """Return what the splitter is given: every key of [polish] but its own name."""
+    values = {name: value for name, value in asdict(polish).items() if name not in ("splitter", "extra")}
+    return {**values, **dict(polish.extra)}
+
+
+def _piece(segment: Segment, cut: Cut, rate: int) -> Piece:
+    start, end = ((None, None) if cut.start is None or cut.end is None else (cut.start / rate, cut.end / rate))
+    return Piece(segment, start, end, cut.frames / rate)
+
+
+def _write_tar(file: IO[bytes], spool: _Spool) -> list[dict[str, Any]]:
+    """Write the spooled members, sorted by name; return the index."""
+    index = []
+    writer = tars.TarWriter(file)
+    for name in sorted(spool.members):
+        sha = hashlib.sha256()
+        size = spool.members[name][1]
+        writer.add_stream(name, size, _hashed(spool.chunks(name), sha))
+        index.append({"name": name, "bytes": size, "sha256": sha.hexdigest()})
+    writer.close()
+    file.flush()
+    return index
+
+
+def _hashed(chunks: Iterator[bytes], sha: Any) -> Iterator[bytes]:
+    for chunk in chunks:
+        sha.update(chunk)
+        yield chunk
+
+
+def _sha_of(blob: Blob, member: tars.Member) -> str:
+    sha = hashlib.sha256()
+    for offset in range(0, member.size, _CHUNK):
+        sha.update(blob.read_at(member.offset + offset, min(_CHUNK, member.size - offset)))
+    return sha.hexdigest()

@@ -1,0 +1,74 @@
+"""What a sidecar says of files and folders, against what is there now; every digest is taken anew."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from resplice.io import sidecars
+from resplice.transforms.records import UserError
+
+_COMPARED = ("exists", "kind", "bytes", "files", "sha256", "tree_sha256")
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One field in which a file or folder is not what its sidecar says; `name` is its place in the sidecar."""
+
+    name: str
+    path: str
+    field: str
+    said: Any
+    found: Any
+
+
+def load(path: str) -> dict[str, Any]:
+    """Return `run_provenance` of a sidecar. UserError (exit 2) if the file is none."""
+    try:
+        value = json.loads(Path(path).read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path} is no sidecar that can be read: {error}") from None
+    run = value.get("run_provenance") if isinstance(value, dict) else None
+    if not isinstance(run, dict) or not all(isinstance(run.get(side), dict) for side in ("inputs", "outputs")):
+        raise UserError(f"{path} is no sidecar: it has no run_provenance with inputs and outputs; give a .manifest.json")
+    return run
+
+
+def entries(value: Any, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield (place, description) of every file and folder that a part of a sidecar describes, at any depth."""
+    if isinstance(value, dict):
+        if isinstance(value.get("path"), str) and "exists" in value:
+            yield name, value
+            return
+        for key, part in value.items():
+            yield from entries(part, f"{name}.{key}")
+    elif isinstance(value, list):
+        for number, part in enumerate(value):
+            yield from entries(part, f"{name}[{number}]")
+
+
+def described_now(path: str) -> dict[str, Any]:
+    """Return the description of a local file or folder as it is now; what cannot be read has `error` for a kind."""
+    there = Path(path)
+    try:
+        if there.is_dir():
+            return sidecars.described_folder(there)
+        if not there.is_file():
+            return {"exists": there.exists(), "kind": "other" if there.exists() else "missing"}
+        return {"exists": True, "kind": "file", "bytes": there.stat().st_size, "sha256": sidecars.file_digest(there)}
+    except (OSError, ValueError) as error:
+        return {"exists": True, "kind": f"error: {error}"}
+
+
+def differences(name: str, said: dict[str, Any]) -> list[Difference]:
+    """Return where a file or folder differs from its description; one that is gone, or of another kind, only there."""
+    now = described_now(said["path"])
+    wrong = [
+        Difference(name, said["path"], field, said[field], now.get(field))
+        for field in _COMPARED
+        if field in said and said[field] != now.get(field)
+    ]
+    return wrong[:1] if wrong and wrong[0].field in ("exists", "kind") else wrong

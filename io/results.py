@@ -1,0 +1,77 @@
+"""Validation results as parquet shards: one row a segment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from resplice.io import shards
+from resplice.io.store import Store
+from resplice.transforms.signal import MEASURES
+from resplice.transforms.verdict import VIDEO_REASONS
+
+BASE: dict[str, pa.DataType] = {
+    "video_id": pa.string(),
+    "segment_file": pa.string(),
+    "db_segment_file": pa.string(),
+    "row_id": pa.null(),
+    "split_index": pa.int64(),
+    "status": pa.string(),
+    "reasons": pa.list_(pa.string()),
+    "engine": pa.string(),
+    "attempts": pa.int64(),
+    "run_id": pa.string(),
+    "detail": pa.string(),
+}
+_WHOLE = frozenset({"sample_rate", "channels", "chars"})
+
+
+def encode(rows: Sequence[Mapping[str, Any]], id_type: str, metadata: Mapping[str, str]) -> bytes:
+    """Return result rows as parquet bytes: the base columns, the signal measures, then further ones by name."""
+    kinds = {**BASE, "row_id": pa.int64() if id_type == "int64" else pa.string()}
+    kinds |= {name: _measure_type(name) for name in MEASURES}
+    for name in sorted({name for row in rows for name in row} - kinds.keys()):
+        kinds[name] = _type_of(row.get(name) for row in rows)
+    columns = [pa.array([_as(row.get(name), kind) for row in rows], kind) for name, kind in kinds.items()]
+    return shards.encode(pa.table(columns, names=list(kinds)), metadata)
+
+
+def read(store: Store, key: str) -> list[dict[str, Any]]:
+    """Return the rows of a shard, without the measures that are null."""
+    rows = shards.open_file(store, key).read().to_pylist()
+    return [{name: value for name, value in row.items() if value is not None or name in BASE} for row in rows]
+
+
+def with_video_reasons(row: dict[str, Any], found: Iterable[str]) -> dict[str, Any]:
+    """Return a row with the reasons that only its neighbours show in place of earlier ones, and the status they give."""
+    own = [reason for reason in row["reasons"] if reason not in VIDEO_REASONS]
+    status = row["status"]
+    if status == "failed" and not own and row["reasons"]:
+        status = "passed"
+    reasons = [*own, *(reason for reason in found if status != "error")]
+    return {**row, "reasons": reasons, "status": "failed" if status == "passed" and reasons else status}
+
+
+def _measure_type(name: str) -> pa.DataType:
+    if name == "pcm_md5":
+        return pa.string()
+    return pa.int64() if name in _WHOLE else pa.float64()
+
+
+def _type_of(values: Iterable[Any]) -> pa.DataType:
+    kinds = {type(value) for value in values if value is not None}
+    if kinds <= {bool}:
+        return pa.bool_()
+    if kinds <= {int}:
+        return pa.int64()
+    return pa.float64() if kinds <= {int, float} else pa.string()
+
+
+def _as(value: Any, kind: pa.DataType) -> Any:
+    if value is None:
+        return None
+    if kind == pa.float64():
+        return float(value)
+    return str(value) if kind == pa.string() else value

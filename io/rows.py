@@ -1,0 +1,281 @@
+"""The user's database: transcription rows and video statuses, read by SQLAlchemy, read-only until `finalize`."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import urllib.parse
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from resplice.transforms import provenance
+from resplice.transforms.records import UserError
+from resplice.transforms.settings import Database
+
+_PAGE = 5000
+_IN = 500
+
+
+@dataclass(frozen=True)
+class Row:
+    """One transcription row. Text that is not UTF-8 holds lone surrogates; `columns` has every column, JSON-able."""
+
+    id: int | str
+    video_id: str
+    segment_file: str
+    transcription: str
+    duration_s: float | None
+    columns: dict[str, Any]
+
+
+def shown(text: str) -> str:
+    """Return text with bytes that are not UTF-8 as backslash escapes."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+@dataclass(frozen=True)
+class _Table:
+    table: sa.TableClause
+    kinds: dict[str, str]
+    textual: frozenset[str]
+    integer: frozenset[str]
+
+
+class Rows:
+    """Reader (and, for `finalize`, writer) of one database. Cheap to make; connections are opened on use."""
+
+    def __init__(self, database: Database, writable: bool = False) -> None:
+        self._database = database
+        self._engine = _engine(database.url, writable)
+        self._columns = database.columns
+        self._videos = database.video_columns
+
+    @property
+    def id_type(self) -> str:
+        """Return the parquet type of row ids: int64 where the column is an integer, else string."""
+        return "int64" if self._columns.id in self._rows_table().integer else "string"
+
+    def check(self) -> None:
+        """Raise UserError unless both tables and all configured columns exist."""
+        self._rows_table()
+        self._videos_table()
+
+    def counts(self) -> list[tuple[str, int]]:
+        """Return (video_id, rows), sorted by code point; rows without a video_id stand under ""."""
+        table = self._rows_table()
+        key = self._key(table, self._columns.video_id)
+        query = sa.select(key, sa.func.count()).select_from(table.table).group_by(key)
+        totals: dict[str, int] = {}
+        for value, count in self._fetch(query):
+            totals[_text(value)] = totals.get(_text(value), 0) + count
+        return sorted(totals.items())
+
+    def statuses(self) -> dict[str, str | None]:
+        """Return the validation_status of every video of the videos table."""
+        table = self._videos_table()
+        query = sa.select(sa.column(self._videos.video_id), sa.column(self._videos.validation_status))
+        return {
+            _text(video): None if status is None else shown(_text(status))
+            for video, status in self._fetch(query.select_from(table.table))
+        }
+
+    def between(self, after: str | None, until: str | None) -> Iterator[Row]:
+        """Yield the rows of video ids in (after, until], sorted by video and id; no bound: from or to the end.
+
+        Rows without a video_id come with the range that has no lower bound.
+        """
+        table = self._rows_table()
+        key = self._key(table, self._columns.video_id)
+        where = []
+        if after is not None:
+            where.append(key > after)
+        if until is not None:
+            inside = key <= until
+            where.append(inside if after is not None else sa.or_(inside, key.is_(None)))
+        yield from self._rows(table, where)
+
+    def of(self, video_ids: Sequence[str]) -> dict[str, list[Row]]:
+        """Return the rows of some videos; a video without rows has an empty list."""
+        table = self._rows_table()
+        key = self._key(table, self._columns.video_id)
+        found: dict[str, list[Row]] = {video: [] for video in video_ids}
+        for first in range(0, len(video_ids), _IN):
+            for row in self._rows(table, [key.in_(video_ids[first : first + _IN])]):
+                found[row.video_id].append(row)
+        return found
+
+    def status_of(self, video_ids: Sequence[str]) -> dict[str, str | None]:
+        """Return the current validation_status of some videos (absent: no such video)."""
+        table = self._videos_table()
+        key = self._key(table, self._videos.video_id)
+        found: dict[str, str | None] = {}
+        for first in range(0, len(video_ids), _IN):
+            query = sa.select(key, sa.column(self._videos.validation_status)).select_from(table.table)
+            for video, status in self._fetch(query.where(key.in_(video_ids[first : first + _IN]))):
+                found[_text(video)] = None if status is None else shown(_text(status))
+        return found
+
+    def set_status(self, changes: Iterable[tuple[str, str | None, str | None]]) -> list[str]:
+        """Compare and set in one transaction: (video_id, expected, new), values as `status_of` shows them.
+
+        Return the ids whose value was another; they are left as they are.
+        """
+        table = self._videos_table()
+        key = self._key(table, self._videos.video_id)
+        current = self._key(table, self._videos.validation_status)
+        conflicts = []
+        try:
+            with self._engine.begin() as connection:
+                for video, expected, new in changes:
+                    matches = current.is_(None) if expected is None else current == expected
+                    update = sa.update(table.table).where(key == video, matches)
+                    if not connection.execute(update.values({self._videos.validation_status: new})).rowcount:
+                        conflicts.append(video)
+        except sa.exc.OperationalError as error:
+            raise UserError(f"the database cannot be written: {error.orig}") from error
+        return conflicts
+
+    def _rows(self, table: _Table, where: list[sa.ColumnElement[bool]]) -> Iterator[Row]:
+        names = list(table.kinds)
+        order = [self._key(table, self._columns.video_id), sa.column(self._columns.id)]
+        query = sa.select(*[sa.column(name) for name in names]).select_from(table.table).where(*where).order_by(*order)
+        for values in self._fetch(query):
+            yield self._row(table, dict(zip(names, values, strict=True)))
+
+    def _row(self, table: _Table, values: dict[str, Any]) -> Row:
+        ours, kinds = self._columns, table.kinds
+        duration = values[ours.duration_s] if ours.duration_s else None
+        return Row(
+            id=_row_id(values[ours.id], ours.id in table.integer, ours.id),
+            video_id=_text(values[ours.video_id]),
+            segment_file=_text(values[ours.segment_file]),
+            transcription=shown(_text(values[ours.transcription])),
+            duration_s=_number(duration),
+            columns={name: _json_value(value, kinds[name]) for name, value in values.items()},
+        )
+
+    def _key(self, table: _Table, name: str) -> sa.ColumnElement[Any]:
+        key: sa.ColumnElement[Any] = sa.column(name, sa.String)
+        if name not in table.textual:
+            key = sa.cast(key, sa.String)
+        return sa.collate(key, "BINARY" if self._engine.dialect.name == "sqlite" else "C")
+
+    def _fetch(self, query: sa.Select[Any]) -> Iterator[sa.Row[Any]]:
+        try:
+            with self._engine.connect() as connection:
+                yield from connection.execution_options(yield_per=_PAGE).execute(query)
+        except sa.exc.OperationalError as error:
+            raise UserError(f"{self._engine.url.render_as_string()}: {error.orig}") from error
+
+    def _rows_table(self) -> _Table:
+        wanted = {name: theirs for name, theirs in vars(self._columns).items() if theirs or name != "duration_s"}
+        return _reflect(self._engine, self._database.rows_table, "database.columns", tuple(wanted.items()),
+                        self._columns.created_at)  # fmt: skip
+
+    def _videos_table(self) -> _Table:
+        return _reflect(self._engine, self._database.videos_table, "database.video_columns",
+                        tuple(vars(self._videos).items()), "")  # fmt: skip
+
+
+@lru_cache(maxsize=8)
+def _engine(url: str, writable: bool) -> sa.Engine:
+    try:
+        parsed = sa.engine.make_url(url)
+    except sa.exc.ArgumentError:
+        raise UserError("database.url is no SQLAlchemy URL, e.g. sqlite:///corpus.sqlite") from None
+    if parsed.get_backend_name() == "sqlite":
+        return _sqlite(parsed, writable)
+    try:
+        engine = sa.create_engine(parsed)
+    except (sa.exc.NoSuchModuleError, ModuleNotFoundError) as error:
+        raise UserError(f"database.url: no driver for {parsed.drivername}: {error}") from None
+    return engine if writable else engine.execution_options(postgresql_readonly=True)
+
+
+def _sqlite(url: sa.URL, writable: bool) -> sa.Engine:
+    path = Path(url.database or "")
+    if not path.is_file():
+        raise UserError(f"database.url: there is no file {path}")
+    address = f"file:{urllib.parse.quote(str(path.absolute()))}?mode={'rw' if writable else 'ro'}"
+
+    def connect() -> sqlite3.Connection:
+        connection = sqlite3.connect(address, uri=True, timeout=30.0, check_same_thread=False)
+        connection.text_factory = lambda data: data.decode("utf-8", "surrogateescape")
+        return connection
+
+    return sa.create_engine("sqlite://", creator=connect, poolclass=sa.pool.NullPool)
+
+
+@lru_cache(maxsize=16)
+def _reflect(engine: sa.Engine, name: str, section: str, wanted: tuple[tuple[str, str], ...], date: str) -> _Table:
+    schema, _, table = name.rpartition(".")
+    where = engine.url.database or engine.url.render_as_string()
+    try:
+        inspector = sa.inspect(engine)
+        columns = inspector.get_columns(table, schema=schema or None)
+    except sa.exc.NoSuchTableError:
+        known = ", ".join(sorted(sa.inspect(engine).get_table_names(schema=schema or None))) or "none"
+        raise UserError(f"the database has no table {name!r} (it has: {known}); set its name in [database]") from None
+    except (sa.exc.OperationalError, sa.exc.DatabaseError) as error:
+        raise UserError(f"the database cannot be read: {error.orig} ({where})") from None
+    types = {column["name"]: column["type"] for column in columns}
+    for ours, theirs in wanted:
+        if theirs not in types:
+            raise UserError(
+                f"table {name!r} has no column {theirs!r} (it has: {', '.join(types)}); set {section}.{ours}"
+            )
+    kinds = {column: "datetime" if column == date else _kind(kind) for column, kind in types.items()}
+    textual = frozenset(column for column, kind in types.items() if isinstance(kind, sa.String))
+    integer = frozenset(column for column, kind in types.items() if isinstance(kind, sa.Integer))
+    return _Table(sa.table(table, schema=schema or None), kinds, textual, integer)
+
+
+def _kind(kind: Any) -> str:
+    if isinstance(kind, (sa.DateTime, sa.Date)):
+        return "datetime"
+    if isinstance(kind, sa.JSON):
+        return "json"
+    return "number" if isinstance(kind, sa.Numeric) else ""
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else str(value)
+
+
+def _row_id(value: Any, integer: bool, column: str) -> int | str:
+    if not integer:
+        return shown(_text(value))
+    if not isinstance(value, int):
+        raise UserError(f"column {column!r} is declared as integer but holds {value!r}")
+    return value
+
+
+def _number(value: Any) -> float | None:
+    try:
+        return None if value is None else float(value)
+    except (TypeError, ValueError):
+        return None
+
+
+def _json_value(value: Any, kind: str) -> Any:
+    """Return a column's value as JSON can say it: dates as ISO-8601 UTC, decimals as numbers, JSON as JSON."""
+    try:
+        if kind == "datetime" and isinstance(value, str):
+            value = datetime.fromisoformat(value)
+        elif kind == "json" and isinstance(value, str):
+            value = json.loads(value)
+        elif kind == "number" and isinstance(value, str):
+            value = Decimal(value)
+    except (ValueError, ArithmeticError):
+        pass
+    plain = provenance.plain(value)
+    return shown(plain) if isinstance(plain, str) else plain

@@ -1,0 +1,61 @@
+"""`run.json`: which processes worked on a run, with which arguments and versions, and how they ended."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from resplice.io import sidecars
+from resplice.io.context import Context
+from resplice.io.store import Store
+from resplice.transforms import provenance
+
+
+def begin(context: Context) -> Context:
+    """Record the start of this process; return the context with its number within the run."""
+    run = context.run
+    number = 0
+
+    def add(record: dict[str, Any]) -> None:
+        nonlocal number
+        number = len(record["processes"]) + 1
+        record["processes"].append(
+            {"seq": number, "command": run.command, "argv": list(run.argv), "start": run.started_at, "end": None,
+             "exit": None, "counts": {}}
+        )  # fmt: skip
+
+    _update(context, add)
+    return replace(context, run=replace(run, seq=number))
+
+
+def end(context: Context, exit_code: int, counts: dict[str, Any]) -> None:
+    """Record the end of this process."""
+
+    def finish(record: dict[str, Any]) -> None:
+        process = next(p for p in record["processes"] if p["seq"] == context.run.seq)
+        process.update(end=provenance.now(), exit=exit_code, counts=counts)
+
+    _update(context, finish)
+
+
+def load(store: Store, run_id: str) -> dict[str, Any] | None:
+    """Return the record of a run, None if there is none."""
+    try:
+        return json.loads(store.read(f"runs/{run_id}/run.json"))  # type: ignore[no-any-return]
+    except FileNotFoundError:
+        return None
+
+
+def _update(context: Context, change: Callable[[dict[str, Any]], None]) -> None:
+    """Change the record by compare-and-set: two processes of one run lose nothing."""
+    store, key = context.workspace.store, f"runs/{context.run.id}/run.json"
+    while True:
+        head = store.head(key)
+        record = json.loads(store.read(key)) if head else {"run_id": context.run.id, "processes": []}
+        change(record)
+        record["arguments"] = dict(sorted(context.run.args))
+        record["versions"] = {"resplice": provenance.VERSION, **sidecars.environment()["packages"]}
+        if store.replace(key, provenance.document(record), head.token if head else ""):
+            return

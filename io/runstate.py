@@ -1,0 +1,103 @@
+"""What the files of a run tell of its stages, read while another process may be at work."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from resplice.io import ledger, refusals, runs
+from resplice.io.context import Context
+from resplice.io.refusals import Refused
+from resplice.io.store import Store
+from resplice.transforms.records import UserError
+
+_RUN = re.compile(r"runs/([^/]+)/run\.json")
+ENDED, BEGUN = "ended", "begun"
+_OF_THE_PLAN = ("repair", "validate", "merge")
+
+
+@dataclass(frozen=True)
+class StageState:
+    """The units of one stage. `total` and `skipped` are None where only an ended stage knows them."""
+
+    stage: str
+    state: str
+    total: int | None
+    done: int
+    skipped: int | None
+    refused: int
+    by_reason: dict[str, int] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the state under the names of summary.json."""
+        values = {name: value for name, value in asdict(self).items() if name not in ("stage", "total")}
+        return {"in": self.total, **values}
+
+
+def known_runs(store: Store) -> list[str]:
+    """Return the ids of all runs of a workspace, sorted."""
+    return sorted(match[1] for head in store.list("runs/") if (match := _RUN.fullmatch(head.key)))
+
+
+def record(context: Context) -> dict[str, Any]:
+    """Return run.json of the context's run. UserError that names the known runs if there is none."""
+    store = context.workspace.store
+    found = runs.load(store, context.run.id)
+    if found is None:
+        there = ", ".join(known_runs(store)) or "none"
+        raise UserError(f"there is no run {context.run.id!r} in {store.url} (there: {there})")
+    return found
+
+
+def stage_state(context: Context, stage: str) -> StageState | None:
+    """Return what a stage has done: its summary, else the outcomes in its ledger so far; None: it has not begun."""
+    store, key = context.workspace.store, context.stage(stage)
+    if summary := refusals.load_summary(store, key):
+        return StageState(stage, ENDED, summary.total, summary.done, summary.skipped, summary.refused,
+                          summary.by_reason)  # fmt: skip
+    entries = ledger.load(store, key).values()
+    if not entries:
+        return None
+    reasons = Counter(entry.reason for entry in entries if entry.outcome == "refused")
+    total = _planned(context) if stage in _OF_THE_PLAN else None
+    done = len(entries) - reasons.total()
+    return StageState(stage, BEGUN, total, done, None, reasons.total(), dict(sorted(reasons.items())))
+
+
+def refused(context: Context, stage: str) -> list[Refused]:
+    """Return the refusals of a stage, sorted by unit: of refused.jsonl once it has ended, else of its ledger."""
+    store, key = context.workspace.store, context.stage(stage)
+    if refusals.load_summary(store, key) is not None:
+        return refusals.load(store, key)
+    entries = sorted(ledger.load(store, key).items())
+    return [
+        Refused(context.run.id, stage, unit, entry.segment, entry.reason, entry.detail, entry.at)
+        for unit, entry in entries
+        if entry.outcome == "refused"
+    ]
+
+
+def coverage(context: Context) -> dict[str, Any] | None:
+    """Return coverage.json of the run, None before `verify`."""
+    return _json(context.workspace.store, f"{context.stage('verify')}/coverage.json")
+
+
+def open_process(processes: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """Return the last process of run.json if no end is recorded of it: it runs, or was killed."""
+    return processes[-1] if processes and processes[-1]["end"] is None else None
+
+
+def _planned(context: Context) -> int | None:
+    plan = _json(context.workspace.store, f"{context.stage('plan')}/plan.json")
+    return None if plan is None else int(plan["videos"])
+
+
+def _json(store: Store, key: str) -> dict[str, Any] | None:
+    try:
+        return json.loads(store.read(key))  # type: ignore[no-any-return]
+    except FileNotFoundError:
+        return None

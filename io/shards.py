@@ -1,0 +1,130 @@
+"""Parquet files: deterministic out, checked in. Columns are matched by name, with safe promotion only."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from resplice.io.store import Blob, Store
+from resplice.transforms.records import Damage
+
+MAX_UNCOMPRESSED = 16 << 30
+
+
+class BlobFile(io.RawIOBase):
+    """A blob as a seekable binary file, for readers that want one."""
+
+    def __init__(self, blob: Blob) -> None:
+        self._blob = blob
+        self._at = 0
+
+    def readable(self) -> bool:
+        """Say that it can be read."""
+        return True
+
+    def seekable(self) -> bool:
+        """Say that it can be positioned."""
+        return True
+
+    def tell(self) -> int:
+        """Return the position."""
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Set the position."""
+        self._at = offset + (0, self._at, self._blob.size)[whence]
+        return self._at
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        """Read from the position into `buffer`."""
+        data = self._blob.read_at(self._at, len(buffer))
+        buffer[: len(data)] = data
+        self._at += len(data)
+        return len(data)
+
+    def close(self) -> None:
+        """Close the blob, too."""
+        if not self.closed:
+            self._blob.close()
+        super().close()
+
+
+def encode(table: pa.Table, metadata: Mapping[str, str]) -> bytes:
+    """Return a table as parquet bytes: the same table, metadata and library version give the same bytes."""
+    sink = io.BytesIO()
+    table = table.replace_schema_metadata({key: value for key, value in sorted(metadata.items())})
+    pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
+    return sink.getvalue()
+
+
+def open_file(store: Store, key: str) -> pq.ParquetFile:
+    """Open a parquet file after its footer was checked. Raises Damage parquet_footer or parquet_too_large."""
+    source = io.BufferedReader(BlobFile(store.open(key)), 1 << 16)
+    try:
+        file = pq.ParquetFile(source, page_checksum_verification=True)
+    except (pa.ArrowException, OSError) as error:
+        raise Damage("parquet_footer", f"{key}: {_first_line(error)}") from None
+    groups = range(file.metadata.num_row_groups)
+    size = sum(file.metadata.row_group(group).total_byte_size for group in groups)
+    if size > MAX_UNCOMPRESSED:
+        raise Damage("parquet_too_large", f"{key}: {size} bytes uncompressed, {MAX_UNCOMPRESSED} allowed")
+    return file
+
+
+def read(store: Store, key: str, columns: Mapping[str, pa.DataType], optional: Sequence[str] = ()) -> pa.Table:
+    """Return the named columns as the named types; an optional column that the file has not is null.
+
+    Raises Damage parquet_type for a missing column or one that is not promotable without loss.
+    """
+    file = open_file(store, key)
+    there = set(file.schema_arrow.names)
+    try:
+        table = file.read(columns=[name for name in columns if name in there])
+    except (pa.ArrowException, OSError) as error:
+        raise Damage("parquet_footer", f"{key}: {_first_line(error)}") from None
+    arrays = []
+    for name, kind in columns.items():
+        if name in there:
+            arrays.append(promote(table.column(name), kind, f"{key}: column {name!r}"))
+        elif name in optional:
+            arrays.append(pa.nulls(table.num_rows, kind))
+        else:
+            raise Damage("parquet_type", f"{key}: there is no column {name!r} (it has: {', '.join(sorted(there))})")
+    return pa.table(arrays, names=list(columns))
+
+
+def promote(array: pa.ChunkedArray, kind: pa.DataType, what: str) -> pa.ChunkedArray:
+    """Return `array` as `kind` if nothing can be lost by it, else raise Damage parquet_type."""
+    have = array.type
+    if pa.types.is_dictionary(have):
+        array, have = array.cast(have.value_type), have.value_type
+    if have == kind:
+        return array
+    if pa.types.is_null(have) or _widens(have, kind):
+        return array.cast(kind)
+    raise Damage("parquet_type", f"{what} is {have}, expected {kind}")
+
+
+def _widens(have: pa.DataType, kind: pa.DataType) -> bool:
+    is_text = [pa.types.is_string(t) or pa.types.is_large_string(t) or pa.types.is_string_view(t) for t in (have, kind)]
+    is_list = [pa.types.is_list(t) or pa.types.is_large_list(t) for t in (have, kind)]
+    if all(is_list):
+        return bool(have.value_type == kind.value_type or _widens(have.value_type, kind.value_type))
+    if pa.types.is_integer(have) and pa.types.is_integer(kind):
+        return bool(have.bit_width <= kind.bit_width and pa.types.is_signed_integer(have))
+    if pa.types.is_floating(have) and pa.types.is_floating(kind):
+        return bool(have.bit_width <= kind.bit_width)
+    return all(is_text)
+
+
+def sorted_by(table: pa.Table, *names: str) -> pa.Table:
+    """Return a table sorted by columns, ascending, stable."""
+    return table.take(pc.sort_indices(table, sort_keys=[(name, "ascending") for name in names]))
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -1,0 +1,156 @@
+"""The evidence beside an artifact: `<artifact>.manifest.json`, written last; an artifact without it is unfinished."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.metadata
+import json
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from resplice.io.context import Context
+from resplice.io.store import Place, Store
+from resplice.transforms import provenance
+
+SUFFIX = ".manifest.json"
+_SCHEMA = "resplice-{kind}-manifest-v1"
+_PACKAGES = ("apache-beam", "numpy", "pyarrow", "soundfile", "sqlalchemy")
+_CHUNK = 1 << 20
+_STARTED = time.monotonic()
+
+
+def described(place: Place, key: str, sha256: str | None = None) -> dict[str, Any]:
+    """Return what a sidecar says of one object; its digest is taken now unless it is known."""
+    head = place.store.head(key)
+    if head is None:
+        return {"path": place.path(key), "exists": False, "kind": "missing"}
+    sha = sha256 or digest(place.store, key)
+    return {"path": place.path(key), "exists": True, "kind": "file", "sha256": sha, "bytes": head.size}
+
+
+def described_folder(path: Path) -> dict[str, Any]:
+    """Return what a sidecar says of a local folder: all its regular files, except its own sidecar, as one tree."""
+    files = sorted((p for p in path.rglob("*") if p.is_file()), key=lambda p: p.relative_to(path).as_posix().encode())
+    tree = hashlib.sha256()
+    total = 0
+    for file in files:
+        size = file.stat().st_size
+        tree.update(f"{file.relative_to(path).as_posix()}\t{size}\t{file_digest(file)}\n".encode())
+        total += size
+    return {"path": str(path), "exists": path.exists(), "kind": "directory", "files": len(files), "bytes": total,
+            "tree_sha256": tree.hexdigest()}  # fmt: skip
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a local file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest(store: Store, key: str) -> str:
+    """Return the SHA-256 of an object, read in blocks."""
+    blob = store.open(key)
+    try:
+        sha = hashlib.sha256()
+        for offset in range(0, blob.size, _CHUNK):
+            sha.update(blob.read_at(offset, _CHUNK))
+        return sha.hexdigest()
+    finally:
+        blob.close()
+
+
+def content(
+    context: Context, kind: str, *, stats: Mapping[str, Any], inputs: Mapping[str, Any], outputs: Mapping[str, Any],
+    refused: list[dict[str, Any]] | None = None, **fields: Any,
+) -> dict[str, Any]:  # fmt: skip
+    """Return the content of a sidecar; `inputs` and `outputs` map a name to what `described` returned, or to a value."""
+    run = context.run
+    return {
+        "schema": _SCHEMA.format(kind=kind),
+        "stats": dict(stats),
+        "refused": refused or [],
+        "run_provenance": {
+            "schema": "ai-run-provenance-v1",
+            "entrypoint": entrypoint(run.entrypoint),
+            "argv": list(run.argv),
+            "args": dict(sorted(run.args)),
+            "inputs": dict(inputs),
+            "outputs": dict(outputs),
+        },
+        "code": code(),
+        "tools": tools(),
+        "environment": environment(),
+        "settings_sha256": run.settings,
+        "run_id": run.id,
+        "started_at": run.started_at,
+        "elapsed_s": round(time.monotonic() - _STARTED, 3),
+        **fields,
+    }
+
+
+def write(store: Store, artifact: str, sidecar: Mapping[str, Any]) -> None:
+    """Write the sidecar of an artifact, last of all."""
+    store.replace(artifact + SUFFIX, provenance.document(sidecar), None)
+
+
+def exists(store: Store, artifact: str) -> bool:
+    """Return whether an artifact is finished."""
+    return store.head(artifact + SUFFIX) is not None
+
+
+def load(store: Store, artifact: str) -> dict[str, Any] | None:
+    """Return the sidecar of an artifact, None without one."""
+    try:
+        return json.loads(store.read(artifact + SUFFIX))  # type: ignore[no-any-return]
+    except FileNotFoundError:
+        return None
+
+
+@functools.cache
+def entrypoint(path: str) -> dict[str, Any]:
+    """Return the description of the file that a process was started by."""
+    file = Path(path)
+    if not file.is_file():
+        return {"path": path, "exists": False, "kind": "missing"}
+    return {"path": path, "exists": True, "kind": "file", "sha256": file_digest(file)}
+
+
+@functools.cache
+def code() -> dict[str, Any]:
+    """Return the code's version, and its commit and whether it was changed where it runs from a checkout."""
+    folder = Path(__file__).parent
+    commit = _git(folder, "rev-parse", "HEAD")
+    tracked = _git(folder, "ls-files", "--error-unmatch", Path(__file__).name)
+    if commit is None or tracked is None:
+        return {"version": provenance.VERSION, "git_commit": None, "dirty": None}
+    return {"version": provenance.VERSION, "git_commit": commit, "dirty": bool(_git(folder, "status", "--porcelain"))}
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+@functools.cache
+def tools() -> dict[str, str]:
+    """Return the versions of the native libraries that decide what bytes come out."""
+    import pyarrow
+    import soundfile
+
+    return {"libsndfile": soundfile.__libsndfile_version__, "arrow": pyarrow.cpp_version}
+
+
+@functools.cache
+def environment() -> dict[str, Any]:
+    """Return the Python, platform and packages that ran."""
+    packages = {name: importlib.metadata.version(name) for name in _PACKAGES}
+    return {"python": sys.version.split()[0], "platform": platform.platform(), "packages": packages}

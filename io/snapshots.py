@@ -1,0 +1,154 @@
+"""The published state: numbered snapshot files over immutable, content-addressed objects.
+
+A snapshot's number is the fence: its file is created once, never rewritten. Read one with plain pyarrow through
+`dataset`, which gives the live results of a workspace.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+
+from resplice.io import shards
+from resplice.io.sidecars import digest
+from resplice.io.store import Head, Place, Store
+from resplice.transforms import provenance
+from resplice.transforms.records import Damage, Exit, UserError
+from resplice.transforms.replace import HISTORY, Shard, Snapshot, Tar, live_shards
+
+_NAME = re.compile(r"snapshots/([0-9]{8})\.json")
+
+
+def key_of(number: int) -> str:
+    """Return the key of a snapshot's file."""
+    return f"snapshots/{number:08d}.json"
+
+
+def numbers(store: Store) -> list[int]:
+    """Return the numbers of all snapshots, ascending."""
+    return sorted(int(m[1]) for head in store.list("snapshots/") if (m := _NAME.fullmatch(head.key)))
+
+
+def load(store: Store, number: int) -> Snapshot:
+    """Return one snapshot; number 0 is history as the latest snapshot remembers it."""
+    if number == 0:
+        return Snapshot()
+    try:
+        return Snapshot.from_json(json.loads(store.read(key_of(number))))
+    except FileNotFoundError:
+        there = ", ".join(map(str, numbers(store))) or "none"
+        raise UserError(f"there is no snapshot {number} in {store.url} (there: {there})") from None
+
+
+def latest(store: Store) -> Snapshot:
+    """Return the latest snapshot, or number 0 before any."""
+    found = numbers(store)
+    return load(store, found[-1]) if found else Snapshot()
+
+
+def digest_of(store: Store, number: int) -> str:
+    """Return the SHA-256 of a snapshot's file, "" for number 0."""
+    return provenance.sha256(store.read(key_of(number))) if number else ""
+
+
+def publish(store: Store, snapshot: Snapshot) -> None:
+    """Create the snapshot's file. Losing the number to another publisher is a conflict, unless it wrote the same."""
+    data = provenance.document(snapshot.to_json())
+    if not store.create(key_of(snapshot.number), data) and store.read(key_of(snapshot.number)) != data:
+        raise UserError(
+            f"snapshot {snapshot.number} was published by another process meanwhile: run the same command again",
+            Exit.CONFLICT,
+        )
+
+
+def object_key(sha256: str, suffix: str) -> str:
+    """Return the key of an immutable object, which its content names."""
+    return f"objects/sha256/{sha256[:2]}/{sha256}{suffix}"
+
+
+def adopt_own(workspace: Store, key: str, suffix: str, sha256: str | None = None) -> tuple[str, str]:
+    """Make an immutable object of something in the workspace; return (object key, sha256)."""
+    sha = sha256 or digest(workspace, key)
+    workspace.copy(key, object_key(sha, suffix))
+    return object_key(sha, suffix), sha
+
+
+def adopt(workspace: Store, validation: Store, shard: Shard) -> Shard:
+    """Make an immutable object of a historical shard, so that later changes of the user's folder cannot harm it."""
+    if shard.key:
+        return shard
+    sha = digest(validation, shard.source)
+    key = object_key(sha, ".parquet")
+    if workspace.head(key) is None:
+        workspace.create(key, validation.read(shard.source))
+    head = validation.head(shard.source)
+    if head is None or head.token != shard.token:
+        raise UserError(f"{shard.source} changed while it was adopted: run the same command again", Exit.AGAIN)
+    return replace(shard, key=key, sha256=sha)
+
+
+def own_tar(workspace: Store, key: str, sha256: str) -> Tar:
+    """Make an immutable object of a repaired tar."""
+    object_, sha = adopt_own(workspace, key, ".tar", sha256)
+    head = workspace.head(object_)
+    assert head is not None
+    return Tar(object_, sha, head.size)
+
+
+def found_history(validation: Store) -> list[Shard]:
+    """Return the historical shards that the user's folder holds now: every .parquet file below it."""
+    return [_historical(validation, head) for head in validation.list() if head.key.endswith(".parquet")]
+
+
+def _historical(validation: Store, head: Head) -> Shard:
+    try:
+        rows = shards.open_file(validation, head.key).metadata.num_rows
+    except Damage as damage:
+        raise UserError(f"{damage}: mend or remove this historical shard") from None
+    return Shard(head.key, head.token, HISTORY, "", rows)
+
+
+def open_shard(workspace: Store, validation: Store, shard: Shard) -> tuple[Store, str]:
+    """Return where a shard's bytes are: its object, else the historical file."""
+    return (workspace, shard.key) if shard.key else (validation, shard.source)
+
+
+def dataset(workspace: str, number: int | None = None) -> ds.Dataset:
+    """Return the results of a snapshot (the latest if no number is given) as an in-memory pyarrow dataset:
+    every column of every shard (matched by name), without the rows of dropped videos.
+    """
+    store = Place(workspace).store
+    snapshot = latest(store) if number is None else load(store, number)
+    tables = [without(read_all(store, shard.key), shard.drop) for shard in snapshot.shards]
+    return ds.dataset(pa.concat_tables(tables, promote_options="permissive") if tables else pa.table({}))
+
+
+def live(workspace: Store, validation: Store) -> list[Shard]:
+    """Return the shards of the live results now."""
+    return live_shards(latest(workspace), found_history(validation))
+
+
+def read_all(store: Store, key: str) -> pa.Table:
+    """Return a whole shard, every column."""
+    return shards.open_file(store, key).read()
+
+
+def without(table: pa.Table, videos: Iterable[str]) -> pa.Table:
+    """Return a table without the rows of some videos."""
+    gone = pa.array(sorted(videos), pa.string())
+    if not len(gone) or "video_id" not in table.column_names:
+        return table
+    return table.filter(pc.invert(pc.is_in(table.column("video_id").cast(pa.string()), value_set=gone)))
+
+
+def write_table(path: Path, table: pa.Table) -> None:
+    """Write a plain parquet file."""
+    pq.write_table(table, path, compression="zstd")

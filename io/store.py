@@ -1,0 +1,338 @@
+"""One protocol for every place that holds objects, and the local folder that implements it.
+
+A store holds immutable-looking objects under `/`-separated keys. What is published is created once
+(`create`) or replaced as a whole against a version token (`replace`); nothing is ever half-written under
+its final name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import shutil
+import tempfile
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Protocol
+
+from resplice.transforms.records import UserError
+
+_TEMPORARY = ".resplice-tmp-"
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Head:
+    """What a store knows of an object without reading it; `token` changes whenever the object does."""
+
+    key: str
+    size: int
+    token: str
+
+
+class Blob(Protocol):
+    """An open object, pinned to one version: `read_at` never mixes two."""
+
+    size: int
+    token: str
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        """Return up to `length` bytes from `offset`; fewer only at the end."""
+        ...
+
+    def close(self) -> None:
+        """Release the object."""
+        ...
+
+
+class Store(Protocol):
+    """Where objects live. Missing objects: `head` gives None, `open` and `read` raise FileNotFoundError."""
+
+    url: str
+
+    def list(self, prefix: str = "") -> Iterator[Head]:
+        """Yield the objects whose key begins with `prefix`, sorted by key."""
+        ...
+
+    def head(self, key: str) -> Head | None:
+        """Return what is known of one object, or None."""
+        ...
+
+    def open(self, key: str) -> Blob:
+        """Open one object for reading at offsets."""
+        ...
+
+    def read(self, key: str) -> bytes:
+        """Return a whole object."""
+        ...
+
+    def create(self, key: str, data: bytes | Path) -> bool:
+        """Write an object (bytes, or a local file's content) only if there is none; return whether it was written."""
+        ...
+
+    def replace(self, key: str, data: bytes | Path, token: str | None) -> bool:
+        """Write an object only if its version is still `token` (None: whatever it is); return whether it was."""
+        ...
+
+    def copy(self, source: str, key: str) -> None:
+        """Create `key` with the content of `source`, both in this store; nothing happens if `key` exists."""
+        ...
+
+    def delete(self, key: str) -> None:
+        """Remove an object; nothing happens if there is none."""
+        ...
+
+
+class LocalBlob:
+    """An open local file."""
+
+    def __init__(self, path: Path) -> None:
+        self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        stat = os.fstat(self._fd)
+        self.size = stat.st_size
+        self.token = local_token(stat)
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        """Return up to `length` bytes from `offset`; fewer only at the end."""
+        return os.pread(self._fd, length, offset)
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._fd)
+
+
+def local_token(stat: os.stat_result) -> str:
+    """Return the version token of a local file: size, mtime_ns, ctime_ns and inode."""
+    return f"{stat.st_size}-{stat.st_mtime_ns}-{stat.st_ctime_ns}-{stat.st_ino}"
+
+
+class LocalStore:
+    """A local folder. Writes go to a temporary file beside the target, are synced, then linked or renamed."""
+
+    def __init__(self, root: str) -> None:
+        self.url = root
+        self._root = Path(root)
+
+    def list(self, prefix: str = "") -> Iterator[Head]:
+        """Yield the files whose relative path begins with `prefix`, sorted by it."""
+        folder, _, _ = prefix.rpartition("/")
+        for key in sorted(self._keys(folder)):
+            if key.startswith(prefix) and (head := self.head(key)) is not None:
+                yield head
+
+    def _keys(self, folder: str) -> Iterator[str]:
+        for path, folders, files in os.walk(self._root / folder):
+            folders.sort()
+            inside = Path(path).relative_to(self._root).as_posix()
+            start = "" if inside == "." else inside + "/"
+            yield from (start + name for name in files if not name.startswith(_TEMPORARY))
+
+    def head(self, key: str) -> Head | None:
+        """Return size and token of a file, or None."""
+        try:
+            stat = (self._root / key).stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                return None
+            raise
+        return Head(key, stat.st_size, local_token(stat))
+
+    def open(self, key: str) -> LocalBlob:
+        """Open a file for reading at offsets."""
+        return LocalBlob(self._root / key)
+
+    def read(self, key: str) -> bytes:
+        """Return a whole file."""
+        return (self._root / key).read_bytes()
+
+    def create(self, key: str, data: bytes | Path) -> bool:
+        """Write a file only if there is none: a hard link is atomic and never overwrites."""
+        target = self._root / key
+        if target.exists():
+            return False
+        with self._temporary(target, data) as temporary:
+            try:
+                os.link(temporary, target)
+            except FileExistsError:
+                return False
+        _sync_folder(target.parent)
+        return True
+
+    def replace(self, key: str, data: bytes | Path, token: str | None) -> bool:
+        """Write a file if its version is still `token`, under a lock on its folder."""
+        target = self._root / key
+        with self._temporary(target, data) as temporary, _locked(target.parent):
+            if token is not None:
+                head = self.head(key)
+                if (head.token if head else "") != token:
+                    return False
+            temporary.replace(target)
+        _sync_folder(target.parent)
+        return True
+
+    def copy(self, source: str, key: str) -> None:
+        """Create `key` as a hard link to `source`, or as a copy where links are not possible."""
+        target = self._root / key
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(self._root / source, target)
+        except FileExistsError:
+            return
+        except OSError:
+            self.create(key, self._root / source)
+
+    def delete(self, key: str) -> None:
+        """Remove a file."""
+        (self._root / key).unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def _temporary(self, target: Path, data: bytes | Path) -> Iterator[Path]:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=_TEMPORARY, dir=target.parent)
+        temporary = Path(name)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                _fill(file, data)
+                file.flush()
+                os.fchmod(file.fileno(), 0o666 & ~_UMASK)
+                os.fsync(file.fileno())
+            yield temporary
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
+
+
+_UMASK = _umask()
+
+
+def _fill(file: IO[bytes], data: bytes | Path) -> None:
+    if isinstance(data, bytes):
+        file.write(data)
+    else:
+        with data.open("rb") as source:
+            shutil.copyfileobj(source, file, _CHUNK)
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+class OverlayStore:
+    """A dry run's view: reads see what the run would have written, the store below is never written.
+
+    Writes go to a scratch folder that the caller removes; `deleted` keys are hidden.
+    """
+
+    def __init__(self, below: Store, scratch: str) -> None:
+        self.url = below.url
+        self._below = below
+        self._above = LocalStore(scratch)
+        self._deleted: set[str] = set()
+        self._lock = threading.Lock()
+
+    def _hidden(self, key: str) -> bool:
+        return key in self._deleted
+
+    def list(self, prefix: str = "") -> Iterator[Head]:
+        """Yield what both layers hold, sorted."""
+        heads = {head.key: head for head in self._below.list(prefix) if not self._hidden(head.key)}
+        heads.update((head.key, head) for head in self._above.list(prefix))
+        yield from (heads[key] for key in sorted(heads))
+
+    def head(self, key: str) -> Head | None:
+        """Return the upper layer's object, else the lower one's."""
+        return self._above.head(key) or (None if self._hidden(key) else self._below.head(key))
+
+    def _layer(self, key: str) -> Store:
+        if self._above.head(key) is None and not self._hidden(key):
+            return self._below
+        return self._above
+
+    def open(self, key: str) -> Blob:
+        """Open the object of the upper layer, else of the lower one."""
+        return self._layer(key).open(key)
+
+    def read(self, key: str) -> bytes:
+        """Return the object of the upper layer, else of the lower one."""
+        return self._layer(key).read(key)
+
+    def create(self, key: str, data: bytes | Path) -> bool:
+        """Write to the upper layer, if neither has the object."""
+        with self._lock:
+            return self.head(key) is None and self._above.create(key, data)
+
+    def replace(self, key: str, data: bytes | Path, token: str | None) -> bool:
+        """Write to the upper layer, if the version is still `token`."""
+        with self._lock:
+            head = self.head(key)
+            if token is not None and (head.token if head else "") != token:
+                return False
+            return self._above.replace(key, data, None)
+
+    def copy(self, source: str, key: str) -> None:
+        """Copy within the upper layer."""
+        if self.head(key) is None:
+            self._above.create(key, self.read(source))
+
+    def delete(self, key: str) -> None:
+        """Hide the lower layer's object and remove the upper one's."""
+        with self._lock:
+            self._deleted.add(key)
+            self._above.delete(key)
+
+
+@dataclass(frozen=True)
+class Place:
+    """A root as jobs carry it: its URL and, on a dry run, the scratch folder that takes its writes."""
+
+    url: str
+    scratch: str = ""
+
+    @property
+    def store(self) -> Store:
+        """Return this process's store for the root (one a process and place)."""
+        with _PLACES_LOCK:
+            if self not in _PLACES:
+                _PLACES[self] = _open(self)
+            return _PLACES[self]
+
+    def path(self, key: str) -> str:
+        """Return the URL of an object below this root."""
+        return f"{self.url.rstrip('/')}/{key}"
+
+
+_PLACES: dict[Place, Store] = {}
+_PLACES_LOCK = threading.Lock()
+
+
+def _open(place: Place) -> Store:
+    if "://" in place.url:
+        scheme = place.url.split("://", 1)[0]
+        raise UserError(f"{place.url}: {scheme}:// is not supported by this version; use a local folder")
+    below: Store = LocalStore(place.url)
+    return OverlayStore(below, place.scratch) if place.scratch else below

@@ -1,0 +1,1 @@
+"""One file a job: which places are read, which transforms run, where results go."""

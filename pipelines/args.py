@@ -1,0 +1,270 @@
+"""The flags of every command, as frozen dataclasses: field = `--flag`, metadata = help, choices and settings key.
+
+Nothing heavy is imported here, so that `--help` answers at once. A field's metadata:
+`help` one line · `positional` True for an argument without a flag · `required` True for a flag that must be given ·
+`choices` the values it may have · `minimum` the least number · `name` the flag where the field's name cannot be it ·
+`key` the key of resplice.toml that the flag overrides (the key's choices hold then).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from resplice.transforms.records import Reason
+
+PLAN_REASONS = tuple(
+    str(reason)
+    for reason in (
+        Reason.SPLIT_ROWS,
+        Reason.TAR_MISSING,
+        Reason.TAR_UNREADABLE,
+        Reason.MEMBERS_MISSING,
+        Reason.TAR_MISMATCH,
+        Reason.VALIDATION_FAILED,
+        Reason.VALIDATION_MISSING,
+    )
+)
+STAGES = ("baseline", "plan", "repair", "pack", "validate", "merge", "verify", "finalize", "undo")
+
+
+def flag(help: str, default: Any = None, **metadata: Any) -> Any:
+    """Declare one flag: its help, its default, and `choices`, `key`, `required` or `positional`."""
+    return field(default=default, metadata={"help": help, **metadata})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Base:
+    """Flags of every command."""
+
+    quiet: bool = flag("Show no progress.", False)
+    debug: bool = flag("Show the traceback of an error.", False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Common(Base):
+    """Flags of every command that reads the configuration."""
+
+    config: str | None = flag("Configuration file; default: resplice.toml in the current folder, if it is there.")
+    set: tuple[str, ...] = flag("Override one key: section.key=VALUE (repeatable).", ())
+
+
+@dataclass(frozen=True, kw_only=True)
+class NamedArgs(Common):
+    """Flags of every command about one run."""
+
+    run_id: str | None = flag("Name of the run; the same name resumes it.", required=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunArgs(NamedArgs):
+    """Flags of every stage: it writes, works in parallel and may refuse units."""
+
+    dry_run: bool = flag("Decide and report, but write to no store and no database.", False)
+    workers: int | None = flag("Cores to use on the in-process runner.", key="run.workers")
+    retry: str | None = flag("What to try again of an earlier process.", key="run.retry")
+    max_refused: float | None = flag("Share of refused units above which the stage exits 3.", key="run.max_refused")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Baseline(RunArgs):
+    """Freeze what is: videos, rows, tar headers and historical results."""
+
+    refresh: bool = flag("Freeze the world anew; exactly the changed videos run again.", False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan(RunArgs):
+    """Name the affected videos, each with its reasons."""
+
+    reason: tuple[str, ...] = flag(
+        "Plan only videos with this reason (repeatable).", (), key="plan.reasons", choices=PLAN_REASONS
+    )
+    videos: str | None = flag("Plan only the videos listed in this file, one id a line.")
+    limit: int | None = flag("Plan only the first N affected videos by the digest of their ids.", minimum=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Repair(RunArgs):
+    """Rebuild the wrong tars of planned videos from the raw audio and the rows."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pack(RunArgs):
+    """Pack new videos as repair does, without a plan or a baseline."""
+
+    videos: str | None = flag("File with the ids of the videos to pack, one a line.", required=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Validate(RunArgs):
+    """Validate the planned videos segment by segment."""
+
+    export_work: str | None = flag("Write the planned videos as work lists into this folder, and validate nothing.")
+    parts: int | None = flag("Number of work lists of --export-work; default: 1.", minimum=1)
+    from_: str | None = flag("Take the shards that others wrote to this folder or s3:// URL.", name="from")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Merge(RunArgs):
+    """Replace the results of planned videos as a whole and publish a snapshot."""
+
+    on_missing: str | None = flag("Old results of a planned video without new ones.", key="merge.on_missing")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verify(RunArgs):
+    """Put every row of the baseline into one bucket and write the coverage."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finalize(NamedArgs):
+    """Replace the wrong tars and set the statuses of a verified run (dry without --apply)."""
+
+    dry_run: bool = flag("Show what --apply would do; the default.", False)
+    apply: bool = flag("Do it.", False)
+    tars: bool = flag("Only the tars (neither --tars nor --statuses: both).", False)
+    statuses: bool = flag("Only the statuses.", False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Undo(Finalize):
+    """Restore what finalize replaced, where it still is what we wrote (dry without --apply)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recover(Baseline, Plan, Merge):
+    """Run baseline, plan, repair, validate, merge and verify, and print the coverage."""
+
+    yes: bool = flag("Go on after the plan without asking.", False)
+    canary: int | None = flag("Repair and validate only N videos, spread over the reasons.", minimum=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Status(NamedArgs):
+    """Show what a run has done, is doing and refused."""
+
+    json: bool = flag("Print JSON.", False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failed(NamedArgs):
+    """List the refusals of a run, grouped by stage and reason, or write them as a work list."""
+
+    stage: str | None = flag("Only this stage.", choices=STAGES)
+    reason: tuple[str, ...] = flag(
+        "Only this reason (repeatable).", (), choices=tuple(str(reason) for reason in Reason)
+    )
+    out: str | None = flag("Write the ids of the refused units to this file, one a line.")
+    json: bool = flag("Print JSON.", False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inspect(Common):
+    """Show one video: its rows, raw tar, transcribed tar, old and new results side by side."""
+
+    video: str = flag("Id of the video; one that begins with - is given as: inspect -- ID.", "", positional=True)
+    run_id: str | None = flag("Show what this run did with the video, too.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export(Common):
+    """Write the live results as plain parquet."""
+
+    to: str | None = flag("Folder to write.", required=True)
+    dry_run: bool = flag("Decide and report, but write to no store and no database.", False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Snapshots(Common):
+    """List the published snapshots."""
+
+    json: bool = flag("Print JSON.", False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rollback(Common):
+    """Publish an earlier snapshot again."""
+
+    to: int | None = flag("Number of the snapshot to publish again.", required=True, minimum=0)
+    run_id: str | None = flag("Name of the run to record with it.")
+    dry_run: bool = flag("Decide and report, but write to no store and no database.", False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(Common):
+    """Show the configuration in force, and where each value comes from."""
+
+    example: bool = flag("Print a complete example file instead.", False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Demo(Base):
+    """Write a small damaged corpus with its configuration, to try the recovery on."""
+
+    dir: str = flag("Folder to write.", "", positional=True)
+    size: int | None = flag("Number of videos.", minimum=1)
+    seed: int | None = flag("Seed of the random generator.", minimum=0)
+    dry_run: bool = flag("Say what would be written, and write nothing.", False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ManifestVerify(Common):
+    """Hash again everything that a sidecar names; exit 4 on a difference."""
+
+    file: str = flag("The sidecar: <artifact>.manifest.json.", "", positional=True)
+    run_id: str | None = flag("Name of the run.")
+
+
+@dataclass(frozen=True)
+class Command:
+    """One line of the table: the module in resplice.pipelines whose `run` does it, its flags, an example.
+
+    `beam`: it runs a pipeline, and takes Beam's own options too.
+    """
+
+    module: str
+    args: type[Base]
+    example: str
+    beam: bool = False
+
+
+RUN = "--run-id recovery-a"
+COMMANDS: dict[str, Command] = {
+    "recover": Command("recover", Recover, f"resplice recover {RUN} --yes", beam=True),
+    "baseline": Command("baseline", Baseline, f"resplice baseline {RUN}", beam=True),
+    "plan": Command("plan", Plan, f"resplice plan {RUN} --reason split_rows --limit 100", beam=True),
+    "repair": Command("repair", Repair, f"resplice repair {RUN} --workers 4", beam=True),
+    "validate": Command("validate", Validate, f"resplice validate {RUN} --retry all", beam=True),
+    "merge": Command("merge", Merge, f"resplice merge {RUN} --on-missing keep", beam=True),
+    "verify": Command("verify", Verify, f"resplice verify {RUN}", beam=True),
+    "finalize": Command("finalize", Finalize, f"resplice finalize {RUN} --apply"),
+    "undo": Command("finalize", Undo, f"resplice undo {RUN} --statuses --apply"),
+    "pack": Command("repair", Pack, "resplice pack --run-id new-a --videos new.txt", beam=True),
+    "status": Command("look", Status, f"resplice status {RUN}"),
+    "failed": Command("look", Failed, f"resplice failed {RUN} --stage repair --out again.txt"),
+    "inspect": Command("inspecting", Inspect, f"resplice inspect some_video {RUN}"),
+    "export": Command("publish", Export, "resplice export --to results"),
+    "snapshots": Command("publish", Snapshots, "resplice snapshots"),
+    "rollback": Command("publish", Rollback, "resplice rollback --to 1"),
+    "manifest verify": Command(
+        "manifest", ManifestVerify, "resplice manifest verify workspace/snapshots/00000001.json.manifest.json"
+    ),
+    "config": Command("config", Config, "resplice config --set run.workers=4"),
+    "demo": Command("demo", Demo, "resplice demo demo --seed 1"),
+}
+
+
+def overrides(args: Base) -> dict[str, Any]:
+    """Return the keys of resplice.toml that the given flags override, with their values."""
+    return {
+        field_.metadata["key"]: value
+        for field_ in fields(args)
+        if "key" in field_.metadata and (value := getattr(args, field_.name)) not in (None, ())
+    }
+
+
+def spelling(name: str, metadata: Mapping[str, Any]) -> str:
+    """Return the flag of the field `name`: `run_id` is `--run-id`."""
+    return "--" + str(metadata.get("name", name)).replace("_", "-")

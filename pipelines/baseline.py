@@ -1,0 +1,219 @@
+"""Freeze what is: videos, rows, tar headers and historical results.
+
+    resplice baseline --run-id recovery-a
+
+Reads   both tar folders (headers only), the rows and videos tables, the historical shards (one column).
+Writes  baseline/baseline.json, videos.parquet, rows/*.parquet, and an index for the later stages.
+Skips   everything, once the baseline of the run is finished (`--refresh` freezes the world anew).
+Refuses nothing: what is missing or unreadable is a state of its video.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from resplice.io import live, refusals, shards, snapshots
+from resplice.io.context import Context
+from resplice.io.inventory import VIDEO_SCHEMA, Inventory, RangeWork
+from resplice.io.rows import shown
+from resplice.io.store import Head, Store
+from resplice.pipelines import launch
+from resplice.pipelines.config import Resolved
+from resplice.pipelines.launch import Session
+from resplice.transforms import provenance
+from resplice.transforms.ranges import limits, partition, range_of
+from resplice.transforms.records import UserError
+from resplice.transforms.replace import Shard
+
+
+def run(args: Any, resolved: Resolved, beam_argv: Sequence[str]) -> int:
+    """Run the command."""
+    return launch.run("baseline", args, resolved, beam_argv, lambda session: freeze(session, args.refresh))
+
+
+def freeze(session: Session, refresh: bool = False) -> None:
+    """Freeze the baseline of the run, unless it is frozen already."""
+    context = session.context
+    store, stage = context.workspace.store, context.stage("baseline")
+    if store.head(f"{stage}/baseline.json") is not None and not refresh:
+        session.note(f"baseline: frozen for run {context.run.id} already (--refresh freezes the world anew)")
+        _say(session, json.loads(store.read(f"{stage}/baseline.json")))
+        return
+    _check_places(context)
+    store.delete(f"{stage}/baseline.json")
+    works, frozen = _divide(context)
+    refusals.put(store, f"{stage}/world.json", provenance.document(asdict(frozen)))
+    with session.pipeline() as pipeline:
+        build(pipeline, context, works, frozen)
+    facts = _assemble(context, len(works))
+    session.finish("baseline", facts["videos"], facts["videos"], 0, [])
+    store.replace(f"{stage}/baseline.json", provenance.document(facts), None)
+    _say(session, facts)
+
+
+@dataclass(frozen=True)
+class World:
+    """What the baseline froze besides rows and tars: the ranges of ids, and the historical shards."""
+
+    bounds: tuple[str, ...]
+    history: tuple[Shard, ...]
+
+
+def load_world(context: Context) -> World:
+    """Return what the baseline of the run froze."""
+    value = json.loads(context.workspace.store.read(f"{context.stage('baseline')}/world.json"))
+    history = tuple(Shard(**{**shard, "drop": tuple(shard["drop"])}) for shard in value["history"])
+    return World(tuple(value["bounds"]), history)
+
+
+def build(pipeline: Any, context: Context, works: Sequence[RangeWork], frozen: World) -> Any:
+    """Compose the pipeline: inventory the ranges, count the historical rows, join both by range."""
+    import apache_beam as beam
+
+    from resplice.transforms.steps import JoinByKey, Work
+
+    ranges = pipeline | "Ranges" >> beam.Create(works) | "Inventory" >> Work(Inventory(context), "Read")
+    counts = (
+        pipeline
+        | "HistoryShards" >> beam.Create(frozen.history)
+        | "CountHistory" >> Work(CountHistory(context, frozen.bounds), "Count")
+    )
+    return {"range": ranges, "history": counts} | "Freeze" >> JoinByKey(Freeze(context), "Write")
+
+
+class CountHistory:
+    """Count the rows of each video of one historical shard: shard → (range, (video_id, rows))."""
+
+    def __init__(self, context: Context, bounds: Sequence[str]) -> None:
+        self._context = context
+        self._bounds = bounds
+
+    def __call__(self, shard: Shard) -> Iterator[tuple[int, tuple[str, int]]]:
+        """Count one shard."""
+        for video, count in live.count_videos(self._context, shard).items():
+            yield range_of(self._bounds, video), (video, count)
+
+
+class Freeze:
+    """Write the videos of one range with their historical rows."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    def __call__(self, joined: tuple[int, dict[str, Iterable[Any]]]) -> Iterator[int]:
+        """Write one range; a video that only history knows gets a row of its own."""
+        index, sides = joined
+        counts: Counter[str] = Counter()
+        for video, count in sides["history"]:
+            counts[video] += count
+        store, stage = self._context.workspace.store, self._context.stage("baseline")
+        key = f"{stage}/index/{index:05d}-videos.parquet"
+        videos = {row["video_id"]: row for row in shards.open_file(store, key).read().to_pylist()}
+        for video in counts.keys() - videos.keys():
+            videos[video] = {"video_id": video, "rows": 0, "split_rows": 0, "raw_tar": "missing",
+                             "transcribed_tar": "missing", "rows_digest": provenance.rows_digest([])}  # fmt: skip
+        for video, row in videos.items():
+            row["historical_rows"] = counts[video]
+        table = pa.Table.from_pylist([videos[video] for video in sorted(videos)], VIDEO_SCHEMA)
+        refusals.put(store, key, shards.encode(table, self._context.run.metadata()))
+        yield len(videos)
+
+
+def _check_places(context: Context) -> None:
+    for name in ("raw", "transcribed", "validation"):
+        path = Path(getattr(context.settings.corpus, name))
+        if not path.is_dir():
+            raise UserError(f"corpus.{name}: there is no folder {path}")
+    context.rows.check()
+    if not context.scratch:
+        check_case(Path(context.settings.corpus.workspace))
+
+
+def check_case(folder: Path) -> None:
+    """Raise UserError if the folder's file system does not tell `a` from `A`: two videos would share one file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=".resplice-tmp-case-", dir=folder)
+    os.close(handle)
+    file = Path(name)
+    same = file.with_name(file.name.upper()).exists()
+    file.unlink()
+    if same:
+        raise UserError(f"corpus.workspace: {folder} is on a file system that does not tell `a` from `A`; use another")
+
+
+def _divide(context: Context) -> tuple[list[RangeWork], World]:
+    """List the corpus and divide its ids into ranges."""
+    counts = {shown(video): rows for video, rows in context.rows.counts()}
+    statuses = {shown(video): status for video, status in context.rows.statuses().items()}
+    raw = _tars(context.raw.store, ".tar")
+    transcribed = _tars(context.transcribed.store, "_transcribed.tar")
+    bounds = partition({video: counts.get(video, 0) for video in {*counts, *statuses, *raw, *transcribed}})
+    works = []
+    sides = [_by_range(side, bounds) for side in (raw, transcribed, statuses)]
+    for index in range(len(bounds) + 1):
+        after, until = limits(bounds, index)
+        works.append(RangeWork(index, after, until, *(side.get(index, ()) for side in sides)))
+    return works, World(bounds, tuple(snapshots.found_history(context.validation.store)))
+
+
+def _tars(store: Store, suffix: str) -> dict[str, Head]:
+    return {
+        head.key.removesuffix(suffix): head
+        for head in store.list()
+        if head.key.endswith(suffix) and "/" not in head.key and head.key != suffix
+    }
+
+
+def _by_range(side: dict[str, Any], bounds: Sequence[str]) -> dict[int, tuple[tuple[str, Any], ...]]:
+    found: dict[int, list[tuple[str, Any]]] = {}
+    for video in sorted(side):
+        found.setdefault(range_of(bounds, video), []).append((video, side[video]))
+    return {index: tuple(entries) for index, entries in found.items()}
+
+
+def _assemble(context: Context, ranges: int) -> dict[str, Any]:
+    """Join the videos of all ranges into one file, in order, and add them up."""
+    store, stage = context.workspace.store, context.stage("baseline")
+    totals: Counter[str] = Counter()
+    statuses: Counter[str] = Counter()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "videos.parquet"
+        metadata = VIDEO_SCHEMA.with_metadata(context.run.metadata())
+        with pq.ParquetWriter(path, metadata, compression="zstd", write_page_checksum=True) as writer:
+            for index in range(ranges):
+                table = shards.open_file(store, f"{stage}/index/{index:05d}-videos.parquet").read()
+                writer.write_table(table.replace_schema_metadata(context.run.metadata()))
+                for row in table.to_pylist():
+                    _add(totals, row)
+                    statuses[row["validation_status"] or ""] += 1
+        store.replace(f"{stage}/videos.parquet", path, None)
+    names = ("videos", "rows", "split_rows", "raw_tars", "transcribed_tars", "tar_segments", "tar_transcriptions",
+             "historical_rows")  # fmt: skip
+    return {"run_id": context.run.id, "videos_by_status": dict(sorted(statuses.items())),
+            **{name: totals[name] for name in names}}  # fmt: skip
+
+
+def _add(totals: Counter[str], row: dict[str, Any]) -> None:
+    totals["videos"] += 1
+    for name in ("rows", "split_rows", "tar_segments", "tar_transcriptions", "historical_rows"):
+        totals[name] += row[name] or 0
+    totals["raw_tars"] += row["raw_tar"] != "missing"
+    totals["transcribed_tars"] += row["transcribed_tar"] != "missing"
+
+
+def _say(session: Session, facts: dict[str, Any]) -> None:
+    session.say(
+        f"baseline {facts['run_id']}: {facts['videos']} videos, {facts['rows']} rows ({facts['split_rows']} of splits), "
+        f"{facts['raw_tars']} raw and {facts['transcribed_tars']} transcribed tars, "
+        f"{facts['historical_rows']} historical results"
+    )

@@ -1,0 +1,146 @@
+"""The command line of every command, derived from its `Args` dataclass with cyclopts."""
+
+from __future__ import annotations
+
+import inspect
+import operator
+import re
+from collections.abc import Sequence
+from dataclasses import Field, fields
+from datetime import UTC, datetime
+from importlib import metadata
+from types import GenericAlias
+from typing import Annotated, Any, Literal, get_type_hints
+
+from cyclopts import App, CycloptsError, Parameter
+
+from resplice.pipelines.args import COMMANDS, Base, Command, spelling
+from resplice.pipelines.keys import nearest
+from resplice.transforms.records import UserError, valid_video_id
+from resplice.transforms.settings import CHOICES
+
+_HELP = """Find, repair, revalidate and replace the damaged part of a corpus, and prove that nothing was lost.
+
+Any key of resplice.toml: --set section.key=VALUE, or the variable RESPLICE_SECTION_KEY.
+Commands that run a pipeline take Beam's own options too (--runner, --flink_master, ...)."""
+
+
+def command_name(tokens: Sequence[str]) -> str:
+    """Return the command that `tokens` begin with; "" for none of the table."""
+    return next((name for name in COMMANDS if list(tokens[: len(name.split())]) == name.split()), "")
+
+
+def show(tokens: Sequence[str]) -> None:
+    """Print what needs no command to run: help, the version; raise UserError for an unknown command."""
+    first = tokens[0] if tokens else "--help"
+    groups = {name.split()[0] for name in COMMANDS}
+    if not first.startswith("-") and first not in groups:
+        raise UserError(f"unknown command {first}; the nearest is {nearest(first, groups)}")
+    _parsed_or_refused(_app(), [*tokens] or ["--help"], run=True)
+
+
+def parse(name: str, tokens: Sequence[str]) -> tuple[Base, list[str]]:
+    """Return the flags of the command `name` and the tokens that are none of them, in order.
+
+    Raises UserError (exit 2) for a missing, wrong or repeated value, a missing flag and a bad run id.
+    """
+    command = COMMANDS[name]
+    bound, rest = _parsed_or_refused(_app(), tokens)
+    args = command.args(**bound)
+    for field in fields(args):
+        _check(field, getattr(args, field.name))
+    return args, rest
+
+
+def own_flags(args: type[Base]) -> list[str]:
+    """Return the flags of a command."""
+    return [spelling(field.name, field.metadata) for field in fields(args) if "positional" not in field.metadata]
+
+
+def unknown_flags(tokens: Sequence[str], args: type[Base]) -> list[str]:
+    """Return the options among `tokens` (before `--`) that are no flags of the command; numbers are values."""
+    own = {*own_flags(args), "--help", "-h", "--version"}
+    end = tokens.index("--") if "--" in tokens else len(tokens)
+    options = [token for token in tokens[:end] if re.match(r"-[^\d.]", token)]
+    return [option for option in options if option.partition("=")[0].replace("_", "-") not in own]
+
+
+def _app() -> App:
+    app = App(name="resplice", help=_HELP, help_format="plaintext", version=lambda: metadata.version("resplice"))
+    groups: dict[str, App] = {}
+    for order, (name, command) in enumerate(COMMANDS.items()):
+        group, _, leaf = name.rpartition(" ")
+        if group and group not in groups:
+            groups[group] = App(name=group, help="Check the sidecars of artifacts.", sort_key=order)
+            app.command(groups[group])
+        _add(groups.get(group, app), leaf, command, order)
+    return app
+
+
+def _add(app: App, name: str, command: Command, order: int) -> None:
+    epilogue = f"Example:\n\n  {command.example}"
+    about = f"{command.args.__doc__}" + ("\n\nTakes Beam's own options, too." if command.beam else "")
+    app.command(_function(command), name=name, help=about, help_epilogue=epilogue, sort_key=order)
+
+
+def _function(command: Command) -> Any:
+    def function(*args: Any, **kwargs: Any) -> None:
+        """Stand for the command: cyclopts reads only its signature."""
+
+    hints = get_type_hints(command.args)
+    given = sorted(fields(command.args), key=lambda field: "positional" not in field.metadata)
+    parameters = [_parameter(field, hints[field.name]) for field in given]
+    function.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    function.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return function
+
+
+def _parameter(field: Field[Any], hint: Any) -> inspect.Parameter:
+    meta = field.metadata
+    choices = meta.get("choices") or CHOICES.get(meta.get("key", ""))
+    if choices:
+        choice: Any = operator.getitem(Literal, choices)  # mypy takes no variable in Literal[...]
+        hint = GenericAlias(tuple, (choice, ...)) if hint == tuple[str, ...] else choice | None
+    text = meta["help"] + (" [required]" if meta.get("required") else "")
+    if "positional" in meta:
+        annotation = Annotated[hint, Parameter(help=text)]
+        return inspect.Parameter(field.name, inspect.Parameter.POSITIONAL_ONLY, annotation=annotation)
+    flag = Parameter(
+        name=spelling(field.name, meta),
+        help=text,
+        negative=(),
+        show_default=False,
+        json_list=False,
+        name_transform=str,  # else choices are shown with - for _
+    )
+    return inspect.Parameter(
+        field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=Annotated[hint, flag]
+    )
+
+
+def _parsed_or_refused(app: App, tokens: Sequence[str], run: bool = False) -> tuple[dict[str, Any], list[str]]:
+    try:
+        if run:
+            app(tokens, exit_on_error=False, print_error=False, result_action="return_none")
+            return {}, []
+        _, bound, rest, _ = app.parse_known_args(tokens)
+        return dict(bound.arguments), rest
+    except CycloptsError as error:
+        error.verbose = False
+        raise UserError(re.sub(r"\s+Parsed: .*", "", str(error)).strip()) from None
+
+
+def _check(field: Field[Any], value: Any) -> None:
+    flag, meta = spelling(field.name, field.metadata), field.metadata
+    if meta.get("required") and value is None:
+        propose = f"recovery-{datetime.now(UTC):%Y-%m-%d}-a" if field.name == "run_id" else "VALUE"
+        raise UserError(f"{flag} is missing: add {flag} {propose}")
+    if meta.get("positional") and value == "":
+        raise UserError(f"{field.name.upper()} must not be empty")
+    if "minimum" in meta and value is not None and value < meta["minimum"]:
+        raise UserError(f"{flag} must be at least {meta['minimum']}, got {value}")
+    if field.name == "run_id" and value is not None and not valid_video_id(value):
+        raise UserError(
+            f"{flag} {value!r} is no run id: letters, digits and _ . : @ -, "
+            "first a letter, a digit, _ or -, no .., at most 200 bytes"
+        )

@@ -1,0 +1,92 @@
+"""Validation by others: `validate --export-work DIR [--parts N]` and `validate --from URL`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from resplice.io import refusals
+from resplice.io.context import Context
+from resplice.io.foreign import Describe, ReadGiven, Take
+from resplice.io.gather import Gather, gathered
+from resplice.io.store import Place
+from resplice.io.work import Item
+from resplice.pipelines.launch import Session
+from resplice.pipelines.validate import open_items, remove_strays
+from resplice.transforms import provenance
+from resplice.transforms.records import Reason, Refusal, UserError
+
+
+def export_work(session: Session) -> None:
+    """Write the planned videos as work lists: tar URL and digest, members and stems, one video a line."""
+    todo = open_items(session)
+    with session.progress("validate", 0), session.pipeline() as pipeline:
+        build_export(pipeline, session.context, todo)
+    records = gathered(session.context, "validate", "work")
+    work = [record for record in records if "refused" not in record]
+    folder, parts = Path(session.args.export_work), session.args.parts or 1
+    for part in range(parts):
+        if not session.dry:
+            Place(str(folder)).store.replace(f"work-{part:05d}.jsonl", provenance.jsonl(work[part::parts]), None)
+    session.say(f"validate: {len(work)} videos in {parts} work lists in {folder}, {len(records) - len(work)} refused")
+    for record in records:
+        if "refused" in record:
+            session.say(f"  {record['video_id']}: {record['refused']}: {record['detail']}")
+
+
+def build_export(pipeline: Any, context: Context, todo: Sequence[Item]) -> Any:
+    """Compose the pipeline of the work lists."""
+    import apache_beam as beam
+
+    from resplice.transforms.steps import Tally, Work
+
+    described = pipeline | "Items" >> beam.Create(todo) | "Describe" >> Work(Describe(context), "Video")
+    return described | "Work" >> Tally(Gather(context, "validate", "work"))
+
+
+def take(session: Session) -> None:
+    """Take the shards that others wrote in place of the built-in engines; the unit of the summary is the result row."""
+    context, place = session.context, Place(session.args.from_)
+    keys = sorted(head.key for head in place.store.list() if head.key.endswith(".parquet"))
+    if not keys:
+        raise UserError(f"--from {place.url}: there is no .parquet file below it")
+    todo = open_items(session)
+    with session.pipeline() as pipeline:
+        build_take(pipeline, context, todo, place, keys)
+    remove_strays(context, todo)
+    records = gathered(context, "validate", "taken")
+    refused = [
+        session.refused("validate", r["video_id"], Refusal(Reason(r["reason"]), r["detail"], r["segment_file"]))
+        for r in records
+        if "reason" in r
+    ]
+    refusals.write(context.workspace.store, context.stage("validate"), refused)
+    done = len(records) - len(refused)
+    summary = session.finish("validate", len(records), done, 0, refused, unit="result")
+    session.say(f"validate: {summary.done} results taken, {summary.refused} refused of {len(records)}")
+    for reason, count in summary.by_reason.items():
+        session.say(f"  {reason:20} {count:>8}")
+
+
+def build_take(pipeline: Any, context: Context, todo: Sequence[Item], place: Place, keys: Sequence[str]) -> Any:
+    """Compose the pipeline: the given rows join the item of their video."""
+    import apache_beam as beam
+
+    from resplice.transforms.steps import JoinByKey, Tally, Work
+
+    of_video = {video.video_id: item.name for item in todo for video in item.videos}
+    given = (
+        pipeline
+        | "Given" >> beam.Create(list(enumerate(keys)))
+        | "ReadGiven" >> Work(ReadGiven(place), "Read")
+        | "ByItem" >> beam.Map(_by_item, of_video)
+    )
+    items_ = pipeline | "Items" >> beam.Create([(item.name, item) for item in todo])
+    taken = {"given": given, "items": items_} | "Take" >> JoinByKey(Take(context), "Check")
+    return taken | "Taken" >> Tally(Gather(context, "validate", "taken"))
+
+
+def _by_item(given: tuple[str, Any], of_video: dict[str, str]) -> tuple[str, tuple[str, Any]]:
+    video, _ = given
+    return of_video.get(video, ""), given

@@ -1,0 +1,290 @@
+"""Replace the wrong tars and set the statuses of a verified run; undo restores what finalize replaced.
+
+    resplice finalize --run-id recovery-a --apply
+    resplice undo --run-id recovery-a --statuses --apply
+
+Reads   the coverage, the latest snapshot and its repaired tars, the baseline's tokens and statuses; undo: the journal.
+Writes  finalize/journal.jsonl (before the first effect), finalize/originals/, then the corpus's transcribed tars and
+        videos.validation_status. Without --apply: nothing.
+Skips   what is as it shall be.
+Refuses conflict: a tar or a status that is neither what the baseline saw nor what the journal expects.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from resplice.io import journal, shards, snapshots
+from resplice.io.context import Context
+from resplice.io.effects import Digests, Examine, ReplaceTars, SetStatuses, statuses_now, tar_now
+from resplice.io.gather import Gather, gathered
+from resplice.io.journal import CONFLICT, DONE, STATUS, TAR, TO_DO, Decision, Effect, Key, Now, Wanted
+from resplice.io.work import Planned, planned
+from resplice.pipelines import launch
+from resplice.pipelines.args import Undo
+from resplice.pipelines.config import Resolved
+from resplice.pipelines.launch import Session
+from resplice.transforms.records import Exit, Reason, Refusal, UserError
+from resplice.transforms.replace import Snapshot
+
+BATCH = 500
+_SHOWN = 5
+
+
+def run(args: Any, resolved: Resolved, beam_argv: Sequence[str]) -> int:
+    """Run the command: finalize, or undo."""
+    if args.apply and args.dry_run:
+        raise UserError("--apply and --dry-run contradict each other: give one of them")
+    undo_ = isinstance(args, Undo)
+    args = replace(args, dry_run=not args.apply)
+    return launch.run("undo" if undo_ else "finalize", args, resolved, beam_argv, undo if undo_ else finalize)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What finalize and undo differ in: their targets, and what is decided of a target from what it is now.
+
+    Targets of kinds that are not `chosen` were finalized earlier: they are looked at, so that the summary tells the
+    state of the whole run, and not changed.
+    """
+
+    stage: str
+    targets: Sequence[Key]
+    chosen: Collection[str]
+    decide: Callable[[Key, Now], Decision]
+
+
+def finalize(session: Session) -> None:
+    """Replace tars and set statuses of the run's videos."""
+    context = session.context
+    session.need("verify", "coverage.json")
+    latest = verified(context)
+    videos = planned(context)
+    lines = journal.load(context.workspace.store, _journal(context))
+    chosen = _chosen(session.args)
+    kinds = chosen | {kind for kind, _ in lines}
+    wanted = wanted_tars(context, latest, videos) if TAR in kinds else []
+    wanted += wanted_statuses(context, videos) if STATUS in kinds else []
+    by_key = {one.key: one for one in wanted}
+    job = Job("finalize", list(by_key), chosen, lambda k, now: journal.decide(by_key[k], now, lines.get(k, [])))
+    _carry_out(session, job)
+
+
+def undo(session: Session) -> None:
+    """Restore what finalize replaced, where it still is what it wrote."""
+    context = session.context
+    if context.workspace.store.head(_journal(context)) is None:
+        raise UserError(
+            f"run {context.run.id!r} has no journal of finalize: there is nothing to undo before "
+            f"`resplice finalize --run-id {context.run.id} --apply`"
+        )
+    lines = journal.load(context.workspace.store, _journal(context))
+    chosen = _chosen(session.args)
+    targets = [key for key in lines if key[0] in chosen]
+    _carry_out(session, Job("undo", targets, chosen, lambda key, now: journal.decide_undo(now, lines[key])))
+
+
+def _chosen(args: Any) -> set[str]:
+    both = args.tars == args.statuses
+    return {kind for kind, given in ((TAR, args.tars), (STATUS, args.statuses)) if given or both}
+
+
+def _journal(context: Context) -> str:
+    return f"{context.stage('finalize')}/journal.jsonl"
+
+
+def verified(context: Context) -> Snapshot:
+    """Return the latest snapshot. UserError (exit 4) unless it is the one that verify saw."""
+    store, key = context.workspace.store, f"{context.stage('verify')}/coverage.json"
+    number = json.loads(store.read(key))["snapshot"]
+    latest = snapshots.latest(store)
+    if latest.number != number:
+        raise UserError(
+            f"verify of run {context.run.id!r} saw snapshot {number}, the latest is {latest.number}: "
+            f"run `resplice verify --run-id {context.run.id}` again",
+            Exit.CONFLICT,
+        )
+    return latest
+
+
+def wanted_tars(context: Context, latest: Snapshot, videos: Sequence[Planned]) -> list[Wanted]:
+    """Return the tars that this run repaired and the snapshot names. UserError (exit 4) if an object is missing."""
+    wanted = []
+    for video in videos:
+        entry = latest.videos.get(video.video_id)
+        if entry is None or entry.run_id != context.run.id or entry.tar is None:
+            continue
+        if context.workspace.store.head(entry.tar.key) is None:
+            raise UserError(
+                f"snapshot {latest.number} names {entry.tar.key} for {video.video_id!r}, but it is missing in "
+                f"{context.workspace.url}: restore it",
+                Exit.CONFLICT,
+            )
+        wanted.append(Wanted(TAR, video.video_id, entry.tar.sha256, video.transcribed_token))
+    return wanted
+
+
+def wanted_statuses(context: Context, videos: Sequence[Planned]) -> list[Wanted]:
+    """Return the statuses of the planned videos with rows, all of which are validated; a video that the videos table
+    never had is left out.
+    """
+    full = _fully_validated(context, videos)
+    there = statuses_now(context, [video.video_id for video in full])
+    after = context.settings.finalize.validated_status
+    return [
+        Wanted(STATUS, video.video_id, after, video.validation_status)
+        for video in full
+        if video.validation_status is not None or not there[video.video_id].gone
+    ]
+
+
+def _fully_validated(context: Context, videos: Sequence[Planned]) -> list[Planned]:
+    key = f"{context.stage('verify')}/coverage.parquet"
+    table = shards.read(context.workspace.store, key, {"video_id": pa.string(), "bucket": pa.string()})
+    good = table.filter(pc.equal(table.column("bucket"), "validated"))
+    rows, validated = (Counter(_counts(one)) for one in (table, good))
+    return [v for v in videos if v.rows and v.rows == rows[v.video_id] == validated[v.video_id]]
+
+
+def _counts(table: pa.Table) -> dict[str, int]:
+    return {one["values"]: one["counts"] for one in pc.value_counts(table.column("video_id")).to_pylist()}
+
+
+def _carry_out(session: Session, job: Job) -> None:
+    """Decide about every target; without --apply show it, else journal the effects, have them and count."""
+    context, digests = session.context, Digests(session.context)
+    tars = [unit for kind, unit in job.targets if kind == TAR]
+    _examine(session, job.stage, tars, digests)
+    decided = _decide(context, job, digests)
+    effects = [d.effect for (kind, _), d in decided.items() if d.effect and kind in job.chosen]
+    if session.dry:
+        _show(session, job, decided, effects)
+        return
+    details: dict[Key, str] = {}
+    if job.stage == "finalize":
+        journal.append(context.workspace.store, _journal(context), [effect.line for effect in effects])
+    if effects:
+        details = _change(session, job.stage, effects, digests)
+        decided = _decide(context, job, digests)
+    digests.save()
+    _finish(session, job, decided, details)
+
+
+def _examine(session: Session, stage: str, tars: Sequence[str], digests: Digests) -> None:
+    if not tars:
+        return
+    with session.pipeline() as pipeline:
+        build_examine(pipeline, session.context, stage, [(video, digests.of(video)) for video in tars])
+    for record in gathered(session.context, stage, "examined"):
+        digests.learn(record["unit"], Now(record["content"], record["token"]))
+
+
+def _change(session: Session, stage: str, effects: Sequence[Effect], digests: Digests) -> dict[Key, str]:
+    """Have the effects; return why a target was left, where a worker found out."""
+    with session.pipeline() as pipeline:
+        build(pipeline, session.context, stage, effects)
+    details = {}
+    for record in gathered(session.context, stage, "outcomes"):
+        if record["kind"] == TAR:
+            digests.learn(record["unit"], Now(record["content"], record["token"]))
+        if record["detail"]:
+            details[record["kind"], record["unit"]] = record["detail"]
+    return details
+
+
+def build_examine(pipeline: Any, context: Context, stage: str, tars: Sequence[tuple[str, dict[str, str]]]) -> Any:
+    """Compose the pipeline that looks at tars: (video_id, {token: known digest}), one element a tar."""
+    import apache_beam as beam
+
+    from resplice.transforms.steps import Tally, Work
+
+    looked = pipeline | "Tars" >> beam.Create(tars) | "Examine" >> Work(Examine(context), "Look")
+    return looked | "Records" >> beam.Map(asdict) | "Examined" >> Tally(Gather(context, stage, "examined"))
+
+
+def build(pipeline: Any, context: Context, stage: str, effects: Sequence[Effect]) -> Any:
+    """Compose the pipeline that changes the corpus: one element a tar, one a batch of statuses."""
+    import apache_beam as beam
+
+    from resplice.transforms.steps import Tally, Work
+
+    tars = [effect for effect in effects if effect.line.kind == TAR]
+    statuses = [effect for effect in effects if effect.line.kind == STATUS]
+    batches = [tuple(statuses[first : first + BATCH]) for first in range(0, len(statuses), BATCH)]
+    replaced = pipeline | "Items" >> beam.Create(tars) | "ReplaceTars" >> Work(ReplaceTars(context), "Tar")
+    set_ = pipeline | "Batches" >> beam.Create(batches) | "SetStatuses" >> Work(SetStatuses(context), "Batch")
+    return (
+        (replaced, set_)
+        | "Both" >> beam.Flatten()
+        | "Records" >> beam.Map(asdict)
+        | "Outcomes" >> Tally(Gather(context, stage, "outcomes"))
+    )
+
+
+def _decide(context: Context, job: Job, digests: Digests) -> dict[Key, Decision]:
+    """Look at every target and decide about it."""
+    statuses = statuses_now(context, [unit for kind, unit in job.targets if kind == STATUS])
+    decided = {}
+    for key in job.targets:
+        now = tar_now(context, key[1], digests.of(key[1])) if key[0] == TAR else statuses[key[1]]
+        if key[0] == TAR:
+            digests.learn(key[1], now)
+        decided[key] = job.decide(key, now)
+    return decided
+
+
+def _show(session: Session, job: Job, decided: Mapping[Key, Decision], effects: Sequence[Effect]) -> None:
+    """Say what --apply would do."""
+    count = Counter(effect.line.kind for effect in effects)
+    done = sum(decision.state == DONE for decision in decided.values())
+    words = ("restore", "restore") if job.stage == "undo" else ("replace", "set")
+    session.say(
+        f"{job.stage}: would {words[0]} {count[TAR]} tars and {words[1]} {count[STATUS]} statuses; "
+        f"{done} are done already"
+    )
+    for effect in effects[:_SHOWN]:
+        session.say(f"  {effect.line.kind:8} {effect.line.unit}: {_short(effect.found)} -> {_short(effect.to)}")
+    if len(effects) > _SHOWN:
+        session.say(f"  ... and {len(effects) - _SHOWN} more")
+    _conflicts(session, {key: d.detail for key, d in decided.items() if d.state == CONFLICT})
+    session.say("nothing was written; --apply does it")
+
+
+def _short(content: str | None) -> str:
+    return "none" if content is None else content[:40]
+
+
+def _conflicts(session: Session, left: Mapping[Key, str]) -> None:
+    """Say what was left as it is; it makes the exit code 4."""
+    if left:
+        session.exit_code = Exit.CONFLICT
+        session.say(f"  {len(left)} left as they are ({Reason.CONFLICT}):")
+    for (kind, unit), detail in list(left.items())[:_SHOWN]:
+        session.say(f"  {kind:8} {unit}: {detail}")
+
+
+def _finish(session: Session, job: Job, decided: Mapping[Key, Decision], details: Mapping[Key, str]) -> None:
+    """Count the videos by what their targets are now."""
+    states: dict[str, set[str]] = defaultdict(set)
+    left: dict[Key, str] = {}
+    for key, decision in decided.items():
+        if decision.state == TO_DO and key[0] not in job.chosen:
+            continue
+        states[key[1]].add(decision.state)
+        if decision.state != DONE:
+            left[key] = details.get(key) or decision.detail or "it was changed meanwhile; run the same command again"
+    refused = [
+        session.refused(job.stage, unit, Refusal(Reason.CONFLICT, f"{kind}: {detail}"))
+        for (kind, unit), detail in left.items()
+    ]
+    done = sum(found == {DONE} for found in states.values())
+    summary = session.finish(job.stage, len(states), done, 0, refused)
+    session.say(f"{job.stage}: {summary.done} done, {summary.refused} refused of {summary.total} videos")
+    _conflicts(session, left)

@@ -1,0 +1,216 @@
+"""The keys of resplice.toml: which there are, and what a value of each may be.
+
+The table is derived from the defaults of `Settings`; a value's type is its default's.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, fields, is_dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from resplice.pipelines.args import PLAN_REASONS
+from resplice.transforms.records import UserError
+from resplice.transforms.settings import CHOICES, Settings
+
+MARGIN = "validate.signal.margin_"
+COMPOSITES = ("polish.extra", "validate.engine_settings", "beam")
+_MAY_BE_EMPTY = ("database.columns.duration_s", "store.endpoint_url")
+_FUNCTIONS = ("polish.splitter", "repair.json")
+PATHS = ("corpus.raw", "corpus.transcribed", "corpus.validation", "corpus.workspace")
+# key: least, most; an open range (">") excludes the least
+_RANGES: dict[str, tuple[str, float, float]] = {
+    "run.workers": (">=", 1, math.inf),
+    "run.max_refused": (">=", 0, 1),
+    "run.timeout_s": (">", 0, math.inf),
+    "run.memory_mb": (">=", 64, math.inf),
+    "polish.pad_s": (">=", 0, math.inf),
+    "polish.max_segment_s": (">", 0, math.inf),
+    "polish.min_silence_s": (">=", 0, math.inf),
+    "repair.duration_tolerance_s": (">=", 0, math.inf),
+    "validate.signal.too_short_s": (">=", 0, math.inf),
+    "validate.signal.too_long_s": (">", 0, math.inf),
+    "validate.signal.clipped_level": (">", 0, 1),
+    "validate.signal.clipped_ratio": (">=", 0, 1),
+    "validate.signal.silence_gap_s": (">=", 0, math.inf),
+    "validate.signal.rate_low": (">=", 0, math.inf),
+    "validate.signal.rate_high": (">=", 0, math.inf),
+    "validate.signal.empty_text_chars": (">=", 0, math.inf),
+    "validate.signal.duration_outlier_iqr": (">=", 0, math.inf),
+}
+_USER_PASSWORD = re.compile(r"^([\w+.-]+://[^:/@]*):([^@]*)@")
+_QUERY_PASSWORD = re.compile(r"([?&](?:password|passwd|pwd|sslpassword|secret|token)=)([^&#]*)", re.IGNORECASE)
+_SQLITE = re.compile(r"(sqlite(?:\+\w+)?:///)([^?]+)(\?.*)?", re.DOTALL)
+
+
+class Secret(str):
+    """A URL that may hold a password from the environment; its `repr` shows it masked."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return repr(masked(self))
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One given value: `where` names its place in errors, `base` is the folder its relative paths start from."""
+
+    key: str
+    value: Any
+    origin: str
+    where: str
+    base: Path
+
+
+def masked(text: str) -> str:
+    """Return `text` with the password of a URL, if it holds one, replaced by `***`."""
+    return _QUERY_PASSWORD.sub(r"\1***", _USER_PASSWORD.sub(r"\1:***@", text))
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return the one of `known` (at least one) that resembles `name` most."""
+    return difflib.get_close_matches(name, list(known), n=1, cutoff=0.0)[0]
+
+
+def shown(value: Any) -> str:
+    """Return a value as TOML writes it (a string of JSON is one of TOML), passwords masked."""
+    if isinstance(value, str):
+        return json.dumps(masked(value), ensure_ascii=False)
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
+def leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the dotted key and the value of every leaf of nested dataclasses, but for the gathered ones."""
+    for field in fields(node):
+        key, value = prefix + field.name, getattr(node, field.name)
+        if is_dataclass(value):
+            yield from leaves(value, key + ".")
+        elif key not in COMPOSITES:
+            yield key, value
+
+
+KEYS: dict[str, Any] = dict(leaves(Settings()))
+SECTIONS = sorted({key.rpartition(".")[0] for key in KEYS} | {"beam"})
+
+
+def variable(key: str) -> str:
+    """Return the name of the environment variable of a key or section."""
+    return "RESPLICE_" + key.upper().replace(".", "_")
+
+
+def engines() -> list[str]:
+    """Return the names of the installed engines, without importing them."""
+    return sorted(entry.name for entry in metadata.entry_points(group="resplice.engines"))
+
+
+def is_free(key: str) -> bool:
+    """Return whether a key that is not in the table may be given: to a splitter, an engine or Beam."""
+    section, _, name = key.rpartition(".")
+    if not name:
+        return False
+    if key.startswith(MARGIN) or section in ("polish", "beam"):
+        return True
+    return section != "validate.signal" and section in {f"validate.{engine}" for engine in engines()}
+
+
+def unknown(key: str, where: str) -> UserError:
+    """Return the error about a key that does not exist, naming the nearest one."""
+    section = key.rpartition(".")[0]
+    if section.startswith("validate.") and section != "validate.signal":
+        installed = ", ".join(engines()) or "none"
+        return UserError(
+            f"unknown section [{section}] in {where}: no such engine is installed (installed: {installed})"
+        )
+    if where.startswith("RESPLICE_"):
+        return UserError(f"unknown variable {where}; the nearest is {nearest(where, map(variable, KEYS))}")
+    siblings = [known for known in KEYS if known.rpartition(".")[0] == section]
+    return UserError(f"unknown key {key} in {where}; the nearest is {nearest(key, siblings or KEYS)}")
+
+
+def _refuse_password(entry: Entry) -> None:
+    if not isinstance(entry.value, str) or masked(entry.value) == entry.value:
+        return
+    if entry.key != "database.url":
+        raise UserError(
+            f"{entry.key} holds a password in {entry.where}: credentials come from the environment or a role"
+        )
+    if entry.origin != "environment":
+        raise UserError(
+            f"database.url holds a password in {entry.where}\n"
+            "remedy: leave it out and give RESPLICE_DATABASE_URL, PGPASSWORD or ~/.pgpass"
+        )
+
+
+def checked(entry: Entry) -> Any:
+    """Return the entry's value in the key's type, paths made absolute; raise UserError that shows both sides."""
+    if entry.key not in KEYS and not is_free(entry.key):
+        raise unknown(entry.key, entry.where)
+    _refuse_password(entry)
+    key, value, default = entry.key, entry.value, KEYS.get(entry.key)
+    if key.startswith(MARGIN):
+        default = 0.0
+    if default is None:
+        return value
+    wanted, fits = _type(default, value)
+    if not fits:
+        raise _wrong(entry, wanted)
+    if isinstance(default, float):
+        value = float(value)
+    if isinstance(default, tuple):
+        value = tuple(value)
+    return absolute(key, _in_range(entry, value), entry.base, entry.where)
+
+
+def _type(default: Any, value: Any) -> tuple[str, bool]:
+    if isinstance(default, int):
+        return "an integer", isinstance(value, int) and not isinstance(value, bool)
+    if isinstance(default, float):
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        return "a finite number", number and math.isfinite(value)
+    if isinstance(default, tuple):
+        return 'a list of strings (["a", "b"])', isinstance(value, list | tuple) and all(
+            isinstance(item, str) for item in value
+        )
+    return "a string", isinstance(value, str)
+
+
+def _in_range(entry: Entry, value: Any) -> Any:
+    key = entry.key
+    if key in CHOICES and value not in CHOICES[key]:
+        raise _wrong(entry, "one of " + ", ".join(CHOICES[key]))
+    if key == "plan.reasons" and not set(value) <= set(PLAN_REASONS):
+        raise _wrong(entry, "a list of " + ", ".join(PLAN_REASONS))
+    if key == "validate.engines" and not value:
+        raise _wrong(entry, "a list of at least one engine")
+    if value == "" and key not in _MAY_BE_EMPTY:
+        raise _wrong(entry, "a string that is not empty")
+    if key in _FUNCTIONS and not re.fullmatch(r"[\w.]+:\w+", value):
+        raise _wrong(entry, "a function as package.module:name")
+    sign, least, most = _RANGES.get(key, (">=", -math.inf, math.inf))
+    if isinstance(value, int | float) and not (least < value <= most or (sign == ">=" and value == least)):
+        raise _wrong(entry, f"{sign} {least:g}" + (f" and <= {most:g}" if most < math.inf else ""))
+    return value
+
+
+def _wrong(entry: Entry, wanted: str) -> UserError:
+    return UserError(f"{entry.key} must be {wanted}, got {shown(entry.value)} in {entry.where}")
+
+
+def absolute(key: str, value: Any, base: Path, where: str = "the defaults") -> Any:
+    """Return the value with its local path, if the key has one, made absolute from `base`."""
+    if key in PATHS:
+        if "://" not in value:
+            return str((base / value).resolve())
+        if not re.match(r"s3://[^/]+", value):
+            raise UserError(f"{key} must be a folder or s3://bucket/prefix, got {shown(value)} in {where}")
+    match = _SQLITE.fullmatch(value) if key == "database.url" else None
+    if match and match[2] != ":memory:" and not match[2].startswith("file:"):
+        return f"{match[1]}{(base / match[2]).resolve()}{match[3] or ''}"
+    return value

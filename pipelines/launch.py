@@ -1,0 +1,172 @@
+"""What every job does around its pipeline: open the run, launch Beam, balance the units, end with the right code."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from resplice.io import refusals, runs
+from resplice.io.context import Context
+from resplice.io.refusals import Refused, Summary
+from resplice.pipelines import progress
+from resplice.pipelines.config import Resolved
+from resplice.transforms import provenance
+from resplice.transforms.provenance import Run
+from resplice.transforms.records import Exit, Refusal, UserError
+from resplice.transforms.settings import Settings
+
+_USER_ERROR = re.compile(r"records\.UserError: (.*?)(?: \[while running .*)?$", re.MULTILINE)
+_SECRET_FREE = ("config", "set", "quiet", "debug")
+
+
+@dataclass
+class Session:
+    """One process of a run: the context that workers get, the command's arguments, and what it found out."""
+
+    context: Context
+    args: Any
+    beam_argv: Sequence[str]
+    quiet: bool = False
+    counts: dict[str, Any] = field(default_factory=dict)
+    exit_code: int = Exit.DONE
+
+    @property
+    def settings(self) -> Settings:
+        """Return the settings in force."""
+        return self.context.settings
+
+    @property
+    def dry(self) -> bool:
+        """Return whether nothing may be written."""
+        return bool(self.context.scratch)
+
+    def say(self, text: str = "") -> None:
+        """Print a line of the result."""
+        print(text, flush=True)
+
+    def note(self, text: str) -> None:
+        """Print a line of progress, unless --quiet."""
+        if not self.quiet:
+            print(text, file=sys.stderr, flush=True)
+
+    @contextlib.contextmanager
+    def pipeline(self) -> Iterator[Any]:
+        """Give a Beam pipeline; it runs, and is waited for, when the block ends."""
+        import apache_beam as beam
+        from apache_beam.options.pipeline_options import PipelineOptions
+
+        try:
+            with beam.Pipeline(options=PipelineOptions(list(self.beam_argv))) as pipeline:
+                yield pipeline
+        except UserError:
+            raise
+        except Exception as error:
+            if found := _USER_ERROR.search(str(error)):
+                raise UserError(found[1]) from error
+            raise
+
+    def progress(self, stage: str, total: int) -> contextlib.AbstractContextManager[None]:
+        """Show the progress of a stage while the block runs."""
+        return progress.shown(self.context.workspace.store, self.context.stage(stage), stage, total, self.quiet)
+
+    def refused(self, stage: str, unit: str, refusal: Refusal, at: str = "") -> Refused:
+        """Return the line of refused.jsonl for a refusal of this run."""
+        return Refused(self.context.run.id, stage, unit, refusal.segment, str(refusal.reason), refusal.detail,
+                       at or provenance.now())  # fmt: skip
+
+    def finish(
+        self, stage: str, total: int, done: int, skipped: int, refused: Sequence[Refused], unit: str = "video"
+    ) -> Summary:
+        """Write refused.jsonl and summary.json of a stage; raise unless its units add up."""
+        store, key = self.context.workspace.store, self.context.stage(stage)
+        refusals.write(store, key, refused)
+        summary = refusals.summarise(store, key, stage, total, done, skipped, unit)
+        self.counts[stage] = {k: v for k, v in summary.to_json().items() if k not in ("stage", "unit")}
+        if not summary.balanced:
+            raise RuntimeError(
+                f"{stage}: {total} {unit}s in, but {done} done + {skipped} skipped + {summary.refused} refused"
+            )
+        if total and summary.refused / total > self.settings.run.max_refused:
+            self.exit_code = Exit.INCOMPLETE
+            self.note(
+                f"{stage}: {summary.refused} of {total} refused, more than run.max_refused = "
+                f"{self.settings.run.max_refused}"
+            )
+        return summary
+
+    def need(self, stage: str, file: str) -> None:
+        """Raise UserError unless an earlier stage of this run has ended."""
+        if self.context.workspace.store.head(f"{self.context.stage(stage)}/{file}") is None:
+            raise UserError(
+                f"run {self.context.run.id!r} has no {stage} yet: first run "
+                f"`resplice {stage} --run-id {self.context.run.id}`"
+            )
+
+
+def run(
+    command: str, args: Any, resolved: Resolved, beam_argv: Sequence[str], job: Callable[[Session], None]
+) -> int:
+    """Run a job as one process of its run, and return its exit code."""
+    with tempfile.TemporaryDirectory(prefix="resplice-dry-") if args.dry_run else contextlib.nullcontext("") as scratch:
+        context = runs.begin(Context(_run(command, args, resolved), resolved.settings, scratch))
+        session = Session(context, args, beam_argv, quiet=args.quiet)
+        code: int = Exit.FAILED
+        try:
+            job(session)
+            code = session.exit_code
+        except UserError as error:
+            code = error.exit_code
+            raise
+        except KeyboardInterrupt:
+            code = Exit.INTERRUPTED
+            raise
+        except SystemExit as stop:
+            code = stop.code if isinstance(stop.code, int) else Exit.AGAIN
+            raise
+        finally:
+            with contextlib.suppress(OSError):
+                runs.end(context, code, session.counts)
+        return code
+
+
+def context(args: Any, resolved: Resolved) -> Context:
+    """Return the context of a command that leaves no record of its process."""
+    return Context(_run(type(args).__name__.lower(), args, resolved), resolved.settings)
+
+
+def _run(command: str, args: Any, resolved: Resolved) -> Run:
+    values = {f.name: getattr(args, f.name) for f in fields(args) if f.name not in _SECRET_FREE}
+    settings = asdict(replace(resolved.settings, beam=()))
+    settings["database"].pop("url")
+    for name in ("corpus", "store", "run"):
+        settings.pop(name)
+    return Run(
+        id=getattr(args, "run_id", None) or "",
+        root=resolved.settings.corpus.workspace,
+        command=command,
+        settings=provenance.sha256(provenance.line(settings).encode()),
+        args=tuple(sorted((name, provenance.plain(value)) for name, value in values.items())),
+        argv=tuple(sys.argv[1:]),
+        started_at=provenance.now(),
+        entrypoint=str(Path(__file__).with_name("__main__.py")),
+    )
+
+
+def read_ids(path: str) -> list[str]:
+    """Return the video ids of a file: one a line, blank lines skipped. UserError if it cannot be read."""
+    try:
+        return [line for line in Path(path).read_text("utf-8").splitlines() if line]
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"--videos {path}: {error}") from None
+
+
+def read_json(context: Context, stage: str, name: str) -> dict[str, Any]:
+    """Return a JSON document of a stage of the run."""
+    return json.loads(context.workspace.store.read(f"{context.stage(stage)}/{name}"))  # type: ignore[no-any-return]

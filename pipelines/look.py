@@ -1,0 +1,147 @@
+"""Show what a run has done, is doing and refused; write the refused units as a work list.
+
+    resplice status --run-id recovery-a
+    resplice failed --run-id recovery-a --stage repair --out again.txt
+
+Reads   run.json, summaries, refusals, the ledgers of stages that have not ended, coverage.json.
+Writes  nothing (failed: the file of --out).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from resplice.io import runstate
+from resplice.io.context import Context
+from resplice.io.refusals import Refused
+from resplice.io.store import LocalStore
+from resplice.pipelines import launch
+from resplice.pipelines.args import STAGES, Failed, Status
+from resplice.pipelines.config import Resolved
+from resplice.pipelines.show import cell, table
+from resplice.transforms import provenance
+from resplice.transforms.records import Exit, valid_video_id
+
+_EXAMPLES = 3
+_PROCESSES = 5
+
+
+def run(args: Any, resolved: Resolved, beam_argv: Sequence[str]) -> int:
+    """Run the command: status, or failed."""
+    context = launch.context(args, resolved)
+    if isinstance(args, Status):
+        return status(context, args)
+    assert isinstance(args, Failed)
+    return failed(context, args)
+
+
+def status(context: Context, args: Status) -> int:
+    """Print the stages and processes of a run."""
+    facts = run_facts(context)
+    if args.json:
+        sys.stdout.write(provenance.document(facts).decode())
+    else:
+        _show_status(facts)
+    return Exit.DONE
+
+
+def run_facts(context: Context) -> dict[str, Any]:
+    """Return what `status --json` prints: run_id, stages {name: units}, processes, running (or None), coverage."""
+    processes = runstate.record(context)["processes"]
+    found = (runstate.stage_state(context, stage) for stage in STAGES)
+    return {
+        "run_id": context.run.id,
+        "stages": {state.stage: state.to_json() for state in found if state},
+        "processes": processes,
+        "running": runstate.open_process(processes),
+        "coverage": runstate.coverage(context),
+    }
+
+
+def _show_status(facts: dict[str, Any]) -> None:
+    columns = ("stage", "state", "in", "done", "skipped", "refused", "by reason")
+    rows = [
+        (stage, *(units[name] for name in ("state", "in", "done", "skipped", "refused")), _counts(units["by_reason"]))
+        for stage, units in facts["stages"].items()
+    ]
+    print(f"run {cell(facts['run_id'])}")
+    table(columns, rows or [("none has begun", *[None] * 6)])
+    processes = facts["processes"]
+    shown = [[p[name] for name in ("seq", "command", "start", "end", "exit")] for p in processes[-_PROCESSES:]]
+    table(("process", "command", "start", "end", "exit"), shown)
+    if len(processes) > _PROCESSES:
+        print(f"{len(processes) - _PROCESSES} earlier processes are not shown (--json has all)")
+    if process := facts["running"]:
+        print(f"process {process['seq']} ({process['command']}) has recorded no end: it is running, or was killed")
+    if coverage := facts["coverage"]:
+        verdict = "complete" if coverage["complete"] else "not complete"
+        print(f"coverage {verdict}: {coverage['rows']} rows, {_counts(coverage['buckets'])}")
+
+
+def _counts(counts: dict[str, int]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in counts.items())
+
+
+def failed(context: Context, args: Failed) -> int:
+    """Print the refusals of a run by stage and reason, and write the work list."""
+    runstate.record(context)
+    lines = [
+        line
+        for stage in ([args.stage] if args.stage else STAGES)
+        for line in runstate.refused(context, stage)
+        if not args.reason or line.reason in args.reason
+    ]
+    groups = grouped(lines)
+    if args.json:
+        sys.stdout.write(provenance.document({"run_id": context.run.id, "groups": groups}).decode())
+    else:
+        _show_failed(context.run.id, groups)
+    if args.out:
+        _write_list(args.out, {line.unit for line in lines})
+    return Exit.DONE
+
+
+def grouped(lines: Sequence[Refused]) -> list[dict[str, Any]]:
+    """Return refusals grouped by stage and reason, in the order of the stages: the count and up to three examples."""
+    groups: dict[tuple[str, str], list[Refused]] = defaultdict(list)
+    for line in lines:
+        groups[line.stage, line.reason].append(line)
+    order = sorted(groups, key=lambda key: (STAGES.index(key[0]), key[1]))
+    return [
+        {
+            "stage": stage,
+            "reason": reason,
+            "units": len({line.unit for line in groups[stage, reason]}),
+            "examples": [asdict(line) for line in groups[stage, reason][:_EXAMPLES]],
+        }
+        for stage, reason in order
+    ]
+
+
+def _show_failed(run_id: str, groups: list[dict[str, Any]]) -> None:
+    if not groups:
+        print(f"run {cell(run_id)}: no refusals")
+        return
+    rows = [
+        (group["stage"], group["reason"], group["units"], "\n".join(map(_example, group["examples"])))
+        for group in groups
+    ]
+    table(("stage", "reason", "units", "examples"), rows)
+
+
+def _example(line: dict[str, Any]) -> str:
+    return f"{line['unit']}: {line['detail']}".replace("\n", "\\n")
+
+
+def _write_list(path: str, units: set[str]) -> None:
+    """Write the ids that `--videos` takes; one that could not name files can be no work."""
+    ids = sorted(unit for unit in units if valid_video_id(unit))
+    file = Path(path).absolute()
+    LocalStore(str(file.parent)).replace(file.name, "".join(f"{id_}\n" for id_ in ids).encode(), None)
+    left = f" ({len(units) - len(ids)} that are no valid video_id left out)" if len(ids) < len(units) else ""
+    print(f"{len(ids)} ids written to {path}{left}", file=sys.stderr)

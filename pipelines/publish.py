@@ -1,0 +1,160 @@
+"""Read and publish states of the results.
+
+    resplice export --to results
+    resplice snapshots
+    resplice rollback --to 1
+
+Reads   snapshots and the shards that they name; before any, the historical shards.
+Writes  export: DIR/part-*.parquet, then DIR.manifest.json. rollback: one more snapshot, then its sidecar.
+Skips   export: a folder that holds this state already. rollback: the state that is the latest anyway.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from resplice.io import export as exports
+from resplice.io import history, sidecars, snapshots
+from resplice.io.context import Context
+from resplice.io.export import Exported
+from resplice.io.store import LocalStore
+from resplice.pipelines import launch
+from resplice.pipelines.args import Export, Rollback, Snapshots
+from resplice.pipelines.config import Resolved
+from resplice.pipelines.show import table
+from resplice.transforms import provenance
+from resplice.transforms.records import Exit, UserError
+from resplice.transforms.replace import Snapshot, as_found, rolled_back
+
+
+def run(args: Any, resolved: Resolved, beam_argv: Sequence[str]) -> int:
+    """Run the command: export, snapshots, or rollback."""
+    context = launch.context(args, resolved)
+    if isinstance(args, Export):
+        return export(context, args)
+    if isinstance(args, Rollback):
+        return rollback(context, args)
+    assert isinstance(args, Snapshots)
+    return show(context, args)
+
+
+def export(context: Context, args: Export) -> int:
+    """Write the live results as plain parquet into a folder."""
+    folder = _target(context, str(args.to))
+    snapshot = exports.live_state(context)
+    named = f"snapshot {snapshot.number}" if snapshot.number else "history as found, no snapshot yet"
+    state = exports.state_digest(snapshot)
+    if exports.holds(folder, state):
+        print(f"export: {folder} holds this state already ({named})")
+        if not args.dry_run:
+            _describe_export(context, folder, snapshot, None)
+        return Exit.DONE
+    exported = exports.count(context, snapshot) if args.dry_run else exports.write(context, snapshot, folder)
+    if not args.dry_run:
+        _describe_export(context, folder, snapshot, exported)
+    verb = "would write" if args.dry_run else "wrote"
+    print(f"export: {verb} {exported.rows} results in {exported.parts} files to {folder} ({named})")
+    if not args.quiet and snapshot.number and (left := exports.not_adopted(context, snapshot)):
+        print(f"note: {left} historical files that no snapshot names are not in it; merge adopts them", file=sys.stderr)
+    return Exit.DONE
+
+
+def _target(context: Context, to: str) -> Path:
+    """Return the folder to write. UserError if it lies where its files would be taken for the corpus's."""
+    if "://" in to:
+        raise UserError(f"--to {to}: export writes to a local folder")
+    folder = Path(to).resolve()
+    for name, root in asdict(context.settings.corpus).items():
+        if folder.is_relative_to(Path(root).resolve()):
+            raise UserError(f"--to {folder} lies in corpus.{name} ({root}); name a folder outside")
+    return folder
+
+
+def _describe_export(context: Context, folder: Path, snapshot: Snapshot, exported: Exported | None) -> None:
+    """Write the sidecar beside the folder; with `exported` None only where it has none for this state."""
+    store, state = LocalStore(str(folder.parent)), exports.state_digest(snapshot)
+    if exported is None:
+        before = sidecars.load(store, folder.name)
+        if before and before.get("state_sha256") == state:
+            return
+        exported = exports.count(context, snapshot)
+    stats = {**asdict(exported), "snapshot": snapshot.number, "shards": len(snapshot.shards)}
+    outputs = {"folder": sidecars.described_folder(folder)}
+    inputs = exports.inputs(context, snapshot)
+    content = sidecars.content(context, "export", stats=stats, inputs=inputs, outputs=outputs, state_sha256=state)
+    sidecars.write(store, folder.name, content)
+
+
+def show(context: Context, args: Snapshots) -> int:
+    """Print the published snapshots; exit 4 if one is not the child that it says to be, or misses its objects."""
+    lines = history.lines(context.workspace.store)
+    broken = [line for line in lines if line.fault]
+    if args.json:
+        value = {"snapshots": lines, "chain": "broken" if broken else "ok"}
+        sys.stdout.write(provenance.document(value).decode())
+        return Exit.CONFLICT if broken else Exit.DONE
+    if not lines:
+        print(f"no snapshot in {context.workspace.url} yet: merge publishes the first")
+        return Exit.DONE
+    columns = ("number", "parent", "kind", "run", "shards", "rows", "videos", "size", "chain")
+    rows = [
+        (line.number, line.parent, line.kind, line.run_id, line.shards, line.rows, line.videos, _size(line.bytes),
+         line.fault or "ok") for line in lines
+    ]  # fmt: skip
+    table(columns, rows)
+    if broken:
+        print(f"broken: {len(broken)} of {len(lines)} snapshots; restore the named files from a backup")
+    else:
+        print("every snapshot's digest of its parent holds, and every object is there")
+    return Exit.CONFLICT if broken else Exit.DONE
+
+
+def _size(count: int | None) -> str | None:
+    return None if count is None else f"{count / 1e6:.2f} MB"
+
+
+def rollback(context: Context, args: Rollback) -> int:
+    """Publish an earlier state again, as a new snapshot."""
+    store, to = context.workspace.store, args.to or 0
+    latest = snapshots.latest(store)
+    if not latest.number:
+        raise UserError(f"there is no snapshot in {store.url} to roll back: merge publishes the first")
+    target = as_found(latest) if to == 0 else snapshots.load(store, to)
+    if (target.shards, target.videos) == (latest.shards, latest.videos):
+        print(f"rollback: the latest snapshot, {latest.number}, has the state of snapshot {to} already")
+        if latest.kind == "rollback" and not args.dry_run and not sidecars.exists(store, _key(latest)):
+            _describe_rollback(context, latest, to)
+        return Exit.DONE
+    if missing := history.missing_objects(store, target):
+        raise UserError(f"snapshot {to} needs {missing[0]}, which is gone ({len(missing)} in all)", Exit.FAILED)
+    parent = snapshots.digest_of(store, latest.number)
+    new = rolled_back(latest, target, parent, context.run.id)
+    if not args.dry_run:
+        snapshots.publish(store, new)
+        _describe_rollback(context, new, to)
+    verb = "would be" if args.dry_run else "is"
+    print(
+        f"rollback: snapshot {new.number} {verb} the state of snapshot {to}: "
+        f"{len(new.shards)} shards, {len(new.videos)} videos replaced"
+    )
+    return Exit.DONE
+
+
+def _key(snapshot: Snapshot) -> str:
+    return snapshots.key_of(snapshot.number)
+
+
+def _describe_rollback(context: Context, snapshot: Snapshot, to: int) -> None:
+    place = context.workspace
+    assert snapshot.parent is not None
+    inputs = {"parent": sidecars.described(place, snapshots.key_of(snapshot.parent))}
+    if to:
+        inputs["target"] = sidecars.described(place, snapshots.key_of(to))
+    stats = {"shards": len(snapshot.shards), "videos": len(snapshot.videos), "to": to}
+    outputs = {"snapshot": sidecars.described(place, _key(snapshot))}
+    content = sidecars.content(context, "snapshot", stats=stats, inputs=inputs, outputs=outputs)
+    sidecars.write(place.store, _key(snapshot), content)

@@ -1,0 +1,131 @@
+"""Validate the planned videos segment by segment, each in its repaired tar, or in the original where that is right.
+
+    resplice validate --run-id recovery-a
+    resplice validate --run-id recovery-a --export-work work --parts 8
+    resplice validate --run-id recovery-a --from results
+
+Reads   repaired and original tars, rows of the planned videos.
+Writes  validate/shards/*.parquet, one row a segment, with their sidecars.
+Skips   videos done with the same fingerprint, but for their `error` segments.
+Refuses tar_missing, tar_unreadable, drifted (--from: not_planned, duplicate_result). A segment whose judge died is a
+        result with the status error: crashed, timeout, out_of_memory, engine_failed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from resplice.io import ledger, results, sidecars
+from resplice.io.context import Context
+from resplice.io.engines import ChainSpec, chain_of
+from resplice.io.judging import Judge, refused_in, shard_key
+from resplice.io.pool import borrowed
+from resplice.io.work import Item, items, planned
+from resplice.pipelines import launch
+from resplice.pipelines.config import Resolved
+from resplice.pipelines.launch import Session
+from resplice.pipelines.repair import restricted
+from resplice.transforms.records import Reason, Refusal, UserError
+
+
+def run(args: Any, resolved: Resolved, beam_argv: Sequence[str]) -> int:
+    """Run the command."""
+    return launch.run("validate", args, resolved, beam_argv, job)
+
+
+def job(session: Session) -> None:
+    """Validate by the engines, or by others: write the work lists, or take the results."""
+    from resplice.pipelines import exchange
+
+    if session.args.export_work:
+        exchange.export_work(session)
+    elif session.args.from_:
+        exchange.take(session)
+    else:
+        validate(session)
+
+
+def validate(session: Session, only: Sequence[str] | None = None) -> None:
+    """Validate the planned videos that repair did not refuse; `only` restricts the work to some (canary)."""
+    todo = open_items(session, only)
+    chain, versions = engines(session)
+    with session.progress("validate", sum(len(item.videos) for item in todo)), session.pipeline() as pipeline:
+        build(pipeline, session.context, todo, chain, versions)
+    if only is None:
+        finish(session, todo)
+
+
+def open_items(session: Session, only: Sequence[str] | None = None) -> list[Item]:
+    """Return the work items without the videos that repair refused; their names depend on the plan alone."""
+    session.need("repair", "summary.json") if only is None else None
+    context = session.context
+    gone = refused_in(context, "repair")
+    packed = items(context, "validate", planned(context))
+    wanted = [v.video_id for item in packed for v in item.videos if v.video_id not in gone]
+    chosen = set(wanted if only is None else set(wanted) & set(only))
+    return [item for item in (restricted(item, chosen) for item in packed) if item.videos]
+
+
+def engines(session: Session) -> tuple[ChainSpec, dict[str, str]]:
+    """Return the engine chain and the version of each engine; missing ones are told, and skipped."""
+    settings = session.settings
+    chain, skipped = chain_of(settings.validate)
+    for name in skipped:
+        session.note(f"validate: engine {name!r} is not installed: skipped")
+    with borrowed(settings.run.timeout_s, settings.run.memory_mb) as sandbox:
+        try:
+            return chain, sandbox.call("resplice.io.engines:versions", chain)
+        except Refusal as refusal:
+            raise UserError(f"an engine of {', '.join(chain.names)} cannot be loaded: {refusal}") from None
+
+
+def build(pipeline: Any, context: Context, todo: Sequence[Item], chain: ChainSpec, versions: Mapping[str, str]) -> Any:
+    """Compose the pipeline: every item is validated on its own."""
+    import apache_beam as beam
+
+    from resplice.transforms.steps import Work
+
+    return pipeline | "Items" >> beam.Create(todo) | "Validate" >> Work(Judge(context, chain, versions), "Judge")
+
+
+def finish(session: Session, todo: Sequence[Item], further: Sequence[Any] = ()) -> None:
+    """Remove shards of former plans, count the videos in the shards, take the refusals from the ledger, balance."""
+    context, store = session.context, session.context.workspace.store
+    expected = remove_strays(context, todo)
+    units = [video.video_id for item in todo for video in item.videos]
+    entries = ledger.load(store, context.stage("validate"))
+    refused = [
+        session.refused("validate", e.unit, Refusal(Reason(e.reason), e.detail, e.segment), e.at)
+        for unit in units
+        if (e := entries.get(unit)) and e.outcome == "refused"
+    ]
+    done, statuses = _results(context, expected)
+    summary = session.finish("validate", len(units), len(done), 0, [*refused, *further])
+    told = ", ".join(f"{count} {status}" for status, count in sorted(statuses.items())) or "none"
+    session.say(f"validate: {summary.done} done, {summary.refused} refused of {len(units)} videos; segments: {told}")
+    for reason, count in summary.by_reason.items():
+        session.say(f"  {reason:20} {count:>8}")
+
+
+def remove_strays(context: Context, todo: Sequence[Item]) -> set[str]:
+    """Remove the shards of former plans; return the keys of those that belong to this one."""
+    store = context.workspace.store
+    expected = {shard_key(context, item) for item in todo}
+    for head in list(store.list(f"{context.stage('validate')}/shards/")):
+        if head.key.removesuffix(sidecars.SUFFIX) not in expected:
+            store.delete(head.key)
+    return expected
+
+
+def _results(context: Context, expected: set[str]) -> tuple[set[str], dict[str, int]]:
+    """Return the videos that the shards hold, and how many segments have each status."""
+    store = context.workspace.store
+    videos: set[str] = set()
+    statuses: dict[str, int] = {}
+    for key in sorted(expected):
+        if store.head(key) is not None and sidecars.exists(store, key):
+            for row in results.read(store, key):
+                videos.add(row["video_id"])
+                statuses[row["status"]] = statuses.get(row["status"], 0) + 1
+    return videos, statuses

@@ -1,0 +1,175 @@
+"""Prove it: every row of the baseline in exactly one bucket.
+
+    resplice verify --run-id recovery-a
+
+Reads   the frozen rows, the live results of the latest snapshot, the refusals of every stage.
+Writes  verify/coverage.parquet (one row a baseline row), coverage.json.
+Skips   nothing. Refuses nothing: a gap is a bucket.
+Exit 3 if a row is unaccounted, or a stage refused more than run.max_refused.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from resplice.io import live, refusals, shards, sidecars, snapshots
+from resplice.io.context import Context
+from resplice.io.gather import Gather, gathered
+from resplice.io.judging import refused_in
+from resplice.io.proof import COVERAGE, Cover
+from resplice.io.work import planned
+from resplice.pipelines import launch
+from resplice.pipelines.baseline import World, load_world
+from resplice.pipelines.config import Resolved
+from resplice.pipelines.launch import Session
+from resplice.transforms import provenance
+from resplice.transforms.coverage import Bucket, Standing
+from resplice.transforms.ranges import range_of
+from resplice.transforms.records import Exit, Reason
+from resplice.transforms.replace import Snapshot
+
+STAGES = ("plan", "repair", "validate", "merge")
+Standings = list[tuple[int, tuple[str, Standing, tuple[str, ...]]]]
+
+
+def run(args: Any, resolved: Resolved, beam_argv: Sequence[str]) -> int:
+    """Run the command."""
+    return launch.run("verify", args, resolved, beam_argv, verify)
+
+
+def verify(session: Session) -> None:
+    """Cover every row, and say whether the coverage is complete."""
+    session.need("merge", "summary.json")
+    context = session.context
+    world = load_world(context)
+    latest = snapshots.latest(context.workspace.store)
+    with session.pipeline() as pipeline:
+        build(pipeline, context, world, latest, standings(context, world, latest))
+    live.clear(context, "verify")
+    facts = _assemble(context, latest.number, len(world.bounds) + 1)
+    session.finish("verify", facts["rows"], facts["rows"], 0, [], unit="row")
+    _show(session, facts)
+    exceeded = [stage for stage in STAGES if _exceeded(session, stage)]
+    for stage in exceeded:
+        session.note(f"verify: {stage} refused more than run.max_refused = {session.settings.run.max_refused}")
+    if not facts["complete"] or exceeded:
+        session.exit_code = Exit.INCOMPLETE
+
+
+def standings(context: Context, world: World, latest: Snapshot) -> Standings:
+    """Return where each planned, left out or refused video stands, by range, with the runs whose results count."""
+    base = launch.read_json(context, "plan", "plan.json")["snapshot"]
+    refused = refused_in(context, *STAGES)
+    drifted = {line.unit for s in STAGES for line in refusals.load(context.workspace.store, context.stage(s))
+               if line.reason == Reason.DRIFTED}  # fmt: skip
+    found: dict[str, tuple[Standing, tuple[str, ...]]] = {}
+    for line in refusals.load(context.workspace.store, context.stage("plan")):
+        found[line.unit] = (Standing(reason=line.reason, detail=line.detail), ())
+    left_out = context.workspace.store.read(f"{context.stage('plan')}/left_out.txt").decode().splitlines()
+    found.update((video, (Standing(left_out=True), ())) for video in left_out)
+    for video in planned(context):
+        id_ = video.video_id
+        entry, line = latest.videos.get(id_), refused.get(id_)
+        runs = {context.run.id} | ({entry.run_id} if entry and entry.snapshot > base else set())
+        reason, detail = (line.reason, line.detail) if line else ("", "")
+        if id_ in drifted:
+            reason = Reason.DRIFTED
+        found[id_] = (Standing(True, False, reason, detail), tuple(sorted(runs)))
+    return [(range_of(world.bounds, video), (video, *entry)) for video, entry in sorted(found.items())]
+
+
+def build(pipeline: Any, context: Context, world: World, latest: Snapshot, stands: Standings) -> Any:
+    """Compose the pipeline: index the live results, join them with the frozen rows by range, fill the buckets."""
+    import apache_beam as beam
+
+    from resplice.transforms.steps import JoinByKey, Tally, Work
+
+    shards_ = list(enumerate(snapshots.live(context.workspace.store, context.validation.store)))
+    spills = (
+        pipeline
+        | "LiveShards" >> beam.Create(shards_)
+        | "IndexResults" >> Work(live.IndexShard(context, "verify", world.bounds), "Index")
+    )
+    ranges = pipeline | "Ranges" >> beam.Create([(index, index) for index in range(len(world.bounds) + 1)])
+    stood = pipeline | "Standings" >> beam.Create(stands)
+    covered = {"range": ranges, "spills": spills, "standings": stood} | "Cover" >> JoinByKey(Cover(context), "Place")
+    return covered | "Counts" >> Tally(Gather(context, "verify", "counts"))
+
+
+def _assemble(context: Context, snapshot: int, ranges: int) -> dict[str, Any]:
+    """Join the parts into coverage.parquet, and add up coverage.json."""
+    place, stage = context.workspace, context.stage("verify")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "coverage.parquet"
+        schema = COVERAGE.with_metadata(context.run.metadata())
+        with pq.ParquetWriter(path, schema, compression="zstd", write_page_checksum=True) as writer:
+            for index in range(ranges):
+                part = shards.open_file(place.store, f"{stage}/parts/{index:05d}.parquet").read()
+                writer.write_table(part.replace_schema_metadata(context.run.metadata()))
+        key = f"{stage}/coverage.parquet"
+        same = place.store.head(key) is not None and sidecars.digest(place.store, key) == sidecars.file_digest(path)
+        if not same:
+            place.store.replace(key, path, None)
+    counts: Counter[str] = Counter()
+    records = gathered(context, "verify", "counts")
+    for record in records:
+        counts.update(record["counts"])
+    facts = {
+        "run_id": context.run.id,
+        "snapshot": snapshot,
+        "rows": sum(record["rows"] for record in records),
+        "buckets": {str(bucket): counts[bucket] for bucket in Bucket},
+        **{name: counts[name] for name in ("validated", "passed", "failed", "unjudged")},
+        "orphans": sum(record["orphans"] for record in records),
+        "drifted": _drifted(context),
+        "kept": _kept(context),
+        "complete": counts[Bucket.UNACCOUNTED] == 0,
+    }
+    refusals.put(place.store, f"{stage}/coverage.json", provenance.document(facts))
+    if not (same and sidecars.exists(place.store, key)):
+        _sidecar(context, facts)
+    return facts
+
+
+def _drifted(context: Context) -> int:
+    store = context.workspace.store
+    lines = (line for stage in STAGES for line in refusals.load(store, context.stage(stage)))
+    return len({line.unit for line in lines if line.reason == Reason.DRIFTED})
+
+
+def _kept(context: Context) -> int:
+    """Return the number of DB rows whose video kept its old results."""
+    kept = {record["video_id"] for record in gathered(context, "merge", "replacements") if record["kept"]}
+    return sum(video.rows for video in planned(context) if video.video_id in kept)
+
+
+def _sidecar(context: Context, facts: dict[str, Any]) -> None:
+    place, stage = context.workspace, context.stage("verify")
+    inputs = {
+        "affected": sidecars.described(place, f"{context.stage('plan')}/affected.txt"),
+        "videos": sidecars.described(place, f"{context.stage('baseline')}/videos.parquet"),
+    }
+    if facts["snapshot"]:
+        inputs["snapshot"] = sidecars.described(place, snapshots.key_of(facts["snapshot"]))
+    outputs = {
+        name: sidecars.described(place, f"{stage}/{file}")
+        for name, file in (("parquet", "coverage.parquet"), ("json", "coverage.json"))
+    }
+    content = sidecars.content(context, "coverage", stats=facts, inputs=inputs, outputs=outputs)
+    sidecars.write(place.store, f"{stage}/coverage.parquet", content)
+
+
+def _exceeded(session: Session, stage: str) -> bool:
+    summary = refusals.load_summary(session.context.workspace.store, session.context.stage(stage))
+    return bool(summary and summary.total and summary.refused / summary.total > session.settings.run.max_refused)
+
+
+def _show(session: Session, facts: dict[str, Any]) -> None:
+    buckets = ", ".join(f"{count} {name}" for name, count in facts["buckets"].items())
+    session.say(f"verify: {facts['rows']} rows: {buckets}; {'complete' if facts['complete'] else 'NOT complete'}")

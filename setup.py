@@ -1,0 +1,45 @@
+"""Packaging: three folders of this repository are the three packages of `resplice`."""
+
+from setuptools import setup
+
+setup(
+    name="resplice",
+    version="0.1.0",
+    description="Find, repair, revalidate and replace the damaged part of a corpus, and prove that nothing was lost.",
+    long_description=open("README.md", encoding="utf-8").read(),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    python_requires=">=3.11,<3.14",
+    packages=["resplice.io", "resplice.pipelines", "resplice.transforms"],
+    package_dir={
+        "resplice.io": "io",
+        "resplice.pipelines": "pipelines",
+        "resplice.transforms": "transforms",
+    },
+    package_data={"resplice.pipelines": ["*.toml"]},
+    install_requires=[
+        "apache-beam>=2.77,<2.78",
+        "cyclopts>=5,<6",
+        "numpy<2.5",
+        "pyarrow<26",
+        "rich>=13",
+        "soundfile>=0.13",
+        "sqlalchemy>=2.0.40",
+    ],
+    extras_require={
+        "dev": [
+            "build",
+            "hypothesis>=6.100",
+            "mypy>=1.11",
+            "psutil",
+            "pytest>=8",
+            "pytest-xdist>=3.6",
+            "ruff>=0.6",
+        ],
+    },
+    entry_points={
+        "console_scripts": ["resplice = resplice.pipelines.__main__:main"],
+        "resplice.engines": ["signal = resplice.io.engines:Signal"],
+    },
+)

@@ -1,0 +1,1 @@
+"""Records to records: pure functions, and the few Beam steps that wire them."""

@@ -1,0 +1,103 @@
+"""Evidence: canonical JSON, digests, fingerprints, and the record of a run."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, is_dataclass
+from datetime import UTC, date, datetime, time
+from decimal import Decimal
+from enum import Enum
+from typing import Any
+
+VERSION = importlib.metadata.version("resplice")
+
+
+def plain(value: Any) -> Any:
+    """Return `value` as what JSON can say: dates as ISO-8601 UTC, decimals as numbers, bytes as hex, NaN as null."""
+    if value is None or isinstance(value, (bool, int, str)):
+        return value.value if isinstance(value, Enum) else value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Decimal):
+        return plain(int(value) if value == value.to_integral_value() else float(value)) if value.is_finite() else None
+    if isinstance(value, datetime):
+        return _iso(value)
+    if isinstance(value, (date, time)):
+        return value.isoformat()
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return bytes(value).hex()
+    if is_dataclass(value) and not isinstance(value, type):
+        return plain(asdict(value))
+    if isinstance(value, dict):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [plain(v) for v in (sorted(value) if isinstance(value, (set, frozenset)) else value)]
+    if hasattr(value, "item"):
+        return plain(value.item())
+    return str(value)
+
+
+def _iso(moment: datetime) -> str:
+    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    return moment.isoformat().replace("+00:00", "Z")
+
+
+def line(value: Any) -> str:
+    """Return strict JSON on one line: sorted keys, no NaN, no newline at the end."""
+    return json.dumps(plain(value), sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def document(value: Any) -> bytes:
+    """Return strict JSON for a file: sorted keys, indented, UTF-8, newline at the end."""
+    text = json.dumps(plain(value), sort_keys=True, ensure_ascii=False, allow_nan=False, indent=2)
+    return (text + "\n").encode()
+
+
+def jsonl(values: Iterable[Any]) -> bytes:
+    """Return strict JSON lines, UTF-8, a newline after each."""
+    return "".join(line(value) + "\n" for value in values).encode()
+
+
+def sha256(data: bytes) -> str:
+    """Return the SHA-256 of bytes, in hex."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def fingerprint(**parts: Any) -> str:
+    """Return the digest of the named parts (JSON-able values) and of the code's version."""
+    return sha256(line({"code": VERSION, **parts}).encode())
+
+
+def rows_digest(rows: Iterable[dict[str, Any]]) -> str:
+    """Return the digest of a set of rows, independent of their order (each row: column → value)."""
+    digests = sorted(sha256(line(row).encode()) for row in rows)
+    return sha256("\n".join(digests).encode())
+
+
+def now() -> str:
+    """Return the current moment, ISO-8601 UTC to the millisecond."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a job, as its artifacts name it. `settings` is the digest of the settings in force."""
+
+    id: str
+    root: str
+    command: str
+    settings: str
+    args: tuple[tuple[str, Any], ...] = ()
+    argv: tuple[str, ...] = ()
+    seq: int = 0
+    started_at: str = ""
+    entrypoint: str = ""
+    code: str = VERSION
+
+    def metadata(self) -> dict[str, str]:
+        """Return what every parquet file of the run carries in its file metadata."""
+        return {"run_id": self.id, "code_version": self.code, "settings_sha256": self.settings}

@@ -1,0 +1,49 @@
+"""The Beam side of every job: a handful of composites, each wiring a function to a PCollection."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import apache_beam as beam
+
+
+class Work(beam.PTransform):  # type: ignore[misc]
+    """Spread work items over the workers and apply a function to each: item → records.
+
+    The items pass as elements of their own through a Reshuffle, so that nothing fuses them back onto one worker.
+    """
+
+    def __init__(self, work: Callable[[Any], Iterable[Any]], title: str) -> None:
+        super().__init__()
+        self._work = work
+        self._title = title
+
+    def expand(self, items: beam.PCollection) -> beam.PCollection:
+        """Return the records of all items."""
+        return items | "Spread" >> beam.Reshuffle() | self._title >> beam.FlatMap(self._work)
+
+
+class JoinByKey(beam.PTransform):  # type: ignore[misc]
+    """Join named collections of (key, record) and apply a function to each key: (key, {name: records}) → records."""
+
+    def __init__(self, join: Callable[[tuple[Any, dict[str, Iterable[Any]]]], Iterable[Any]], title: str) -> None:
+        super().__init__()
+        self._join = join
+        self._title = title
+
+    def expand(self, sides: dict[str, beam.PCollection]) -> beam.PCollection:
+        """Return the records of all keys."""
+        return sides | "Group" >> beam.CoGroupByKey() | self._title >> beam.FlatMap(self._join)
+
+
+class Tally(beam.PTransform):  # type: ignore[misc]
+    """Hand all records, as one list without order, to a function; for the few that a driver needs: counts, parts."""
+
+    def __init__(self, write: Callable[[list[Any]], None]) -> None:
+        super().__init__()
+        self._write = write
+
+    def expand(self, records: beam.PCollection) -> beam.PCollection:
+        """Return a collection with the function's one answer."""
+        return records | "Gather" >> beam.combiners.ToList() | "Tally" >> beam.Map(self._write)
