@@ -1,12 +1,14 @@
 """Packaging: three folders of this repository are the three packages of `resplice`."""
 
+from pathlib import Path
+
 from setuptools import setup
 
 setup(
     name="resplice",
     version="0.1.0",
     description="Find, repair, revalidate and replace the damaged part of a corpus, and prove that nothing was lost.",
-    long_description=open("README.md", encoding="utf-8").read(),
+    long_description=Path("README.md").read_text("utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     license_files=["LICENSE"],

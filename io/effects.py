@@ -121,8 +121,7 @@ class ReplaceTars:
         try:
             if now.content == effect.found != effect.to:
                 self._replace(effect, now)
-                head = context.transcribed.store.head(tar_name(unit))
-                now = Now(effect.to, head.token if head else "")
+                now = tar_now(context, unit, {})
         except Refusal as refusal:
             detail = refusal.detail
         yield Outcome(TAR, unit, now.token, now.content, detail)

@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,30 +58,31 @@ def state_digest(snapshot: Snapshot) -> str:
     return provenance.sha256(provenance.line(snapshot.shards).encode())
 
 
-def holds(folder: Path, state: str) -> bool:
-    """Return whether a folder holds an export of this state; False: it is not there, or empty.
+def held(folder: Path, state: str) -> Exported | None:
+    """Return what a folder holds of an export of this state; None: it is not there, or empty.
 
     UserError (exit 2) if it holds anything else.
     """
     if not folder.exists():
-        return False
+        return None
     if not folder.is_dir():
         raise UserError(f"--to {folder} is a file; name a new folder")
-    files = sorted(folder.iterdir())
-    for file in files:
-        if not _PART.fullmatch(file.name):
-            raise UserError(f"--to {folder} is not empty (it holds {file.name}) and no export; name a new folder")
-        if (found := _state_of(file)) != state:
-            what = "another state" if found else "no state of a snapshot"
-            raise UserError(f"--to {folder} is not empty: {file.name} is of {what}; name a new folder")
-    return bool(files)
+    rows = [_rows_of(file, state) for file in sorted(folder.iterdir())]
+    return Exported(len(rows), sum(rows)) if rows else None
 
 
-def _state_of(file: Path) -> str:
-    try:
-        return (pq.read_metadata(file).metadata or {}).get(STATE, b"").decode()  # type: ignore[no-any-return]
-    except (pa.ArrowException, OSError, UnicodeDecodeError):
-        return ""
+def _rows_of(file: Path, state: str) -> int:
+    """Return the rows of a file of an export of this state, else raise UserError."""
+    if _PART.fullmatch(file.name):
+        try:
+            metadata = pq.read_metadata(file)
+        except (pa.ArrowException, OSError) as error:
+            raise UserError(f"--to {file.parent} is not empty, and {file.name} is damaged: {error}") from None
+        if (metadata.metadata or {}).get(STATE) == state.encode():
+            return int(metadata.num_rows)
+    raise UserError(
+        f"--to {file.parent} is not empty, and {file.name} is not of an export of this state; name a new folder"
+    )
 
 
 def count(context: Context, snapshot: Snapshot) -> Exported:
@@ -97,6 +98,8 @@ def write(context: Context, snapshot: Snapshot, folder: Path) -> Exported:
     scratch.mkdir()
     try:
         exported = _write_parts(context, snapshot, scratch)
+        if not snapshot.number and live_state(context).shards != snapshot.shards:
+            raise UserError("the historical results changed while they were read: run it again", Exit.AGAIN)
         try:
             scratch.rename(folder)
         except OSError as error:
@@ -157,7 +160,7 @@ def _batches(context: Context, shard: Shard) -> Iterator[pa.Table]:
 def inputs(context: Context, snapshot: Snapshot) -> dict[str, Any]:
     """Return what the sidecar of an export says of its inputs."""
     places = {True: context.workspace, False: context.validation}
-    described: Sequence[dict[str, Any]] = [
+    described = [
         sidecars.described(places[bool(shard.key)], shard.key or shard.source, shard.sha256 or None)
         for shard in snapshot.shards
     ]

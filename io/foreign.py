@@ -14,7 +14,7 @@ from resplice.io.judging import Judge, Source, shard_key
 from resplice.io.rows import Row
 from resplice.io.store import Place
 from resplice.io.work import Item
-from resplice.transforms.audit import RowName
+from resplice.transforms.audit import RowName, in_stem_order
 from resplice.transforms.names import stem
 from resplice.transforms.records import Damage, Reason, Refusal, UserError
 
@@ -54,11 +54,10 @@ class Describe:
                 yield {"video_id": video, "refused": str(source.reason), "detail": source.detail}
                 continue
             members = [
-                {"stem": stem(name.segment), "db_segment_file": name.segment_file, "row_id": name.id,
-                 "member": source.members[name.segment].name, "offset": source.members[name.segment].offset,
-                 "bytes": source.members[name.segment].size}
-                for name in sorted((n for n in names if n.segment), key=lambda n: n.segment.order if n.segment else ("", 0))
-                if name.segment
+                {"stem": stem(segment), "db_segment_file": name.segment_file, "row_id": name.id,
+                 "member": source.members[segment].name, "offset": source.members[segment].offset,
+                 "bytes": source.members[segment].size}
+                for segment, name in in_stem_order(names)
             ]  # fmt: skip
             sha = sidecars.digest(source.place.store, source.key)
             yield {"video_id": video, "tar": source.place.path(source.key), "tar_sha256": sha, "segments": members}

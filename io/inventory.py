@@ -7,7 +7,7 @@ The index of range i stands under `baseline/index/`: what the rows mean (`{i}-ro
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import groupby
 from typing import Any
 
@@ -86,7 +86,7 @@ class TarState:
     state: str = MISSING
     token: str | None = None
     bytes: int | None = None
-    content: TarContent = TarContent()
+    content: TarContent = field(default_factory=TarContent)
     infos: Mapping[str, StreamInfo | None] | None = None
     detail: str = ""
 
@@ -143,7 +143,9 @@ class Inventory:
 
     def __call__(self, work: RangeWork) -> Iterator[tuple[int, int]]:
         """Inventory the range."""
-        rows = {video: list(group) for video, group in groupby(self._rows(work), key=lambda row: row.video_id)}
+        rows: dict[str, list[Row]] = {}
+        for row in self._rows(work):
+            rows.setdefault(row.video_id, []).append(row)
         raw, transcribed, statuses = dict(work.raw), dict(work.transcribed), dict(work.statuses)
         videos, row_index, member_index = [], [], []
         for video in sorted({*rows, *raw, *transcribed, *statuses}):
@@ -238,7 +240,8 @@ class IndexedRange:
 
     def _read_rows(self, context: Context, index: int) -> list[dict[str, Any]]:
         key = f"{context.stage('baseline')}/rows/{index:05d}.parquet"
-        return shards.open_file(self._store, key).read(columns=["id"]).to_pylist()
+        rows: list[dict[str, Any]] = shards.open_file(self._store, key).read(columns=["id"]).to_pylist()
+        return rows
 
     def videos(self) -> list[dict[str, Any]]:
         """Return one record a video (VIDEO_SCHEMA), sorted."""
@@ -270,7 +273,8 @@ class IndexedRange:
         return found
 
     def _table(self, name: str) -> list[dict[str, Any]]:
-        return shards.open_file(self._store, f"{self._prefix}-{name}.parquet").read().to_pylist()  # type: ignore[no-any-return]
+        rows: list[dict[str, Any]] = shards.open_file(self._store, f"{self._prefix}-{name}.parquet").read().to_pylist()
+        return rows
 
 
 def _stored(member: Mapping[str, Any]) -> StreamInfo | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -113,7 +113,7 @@ def decide(wanted: Wanted, now: Now, lines: Sequence[Line]) -> Decision:
         return Decision(DONE)
     known = next((line for line in reversed(lines) if now.content in (line.before, line.after)), None)
     if known:
-        line = known if known.after == wanted.after else replace(known, after=wanted.after, at=provenance.now())
+        line = replace(known, after=wanted.after, at=provenance.now())
         return Decision(TO_DO, Effect(line, now.content))
     seen = (now.token or None) if wanted.kind == TAR else now.content
     if seen != wanted.baseline:
@@ -158,21 +158,19 @@ def _shown(kind: str, content: str | None, token: bool = False) -> str:
 def load(store: Store, key: str) -> dict[Key, list[Line]]:
     """Return the lines of a journal by target, in order; {} if there is none."""
     found: dict[Key, list[Line]] = defaultdict(list)
-    if store.head(key) is not None:
-        for text in store.read(key).decode().splitlines():
-            line = Line.from_json(json.loads(text))
-            found[line.key].append(line)
+    for line in _parsed(store.read(key)) if store.head(key) else ():
+        found[line.key].append(line)
     return dict(found)
 
 
 def append(store: Store, key: str, lines: Iterable[Line]) -> None:
-    """Add lines that the journal has not yet; by compare-and-set, so that nobody's line is lost."""
+    """Add lines, but for those that are the last of their target already; by compare-and-set, so that none is lost."""
     wanted = list(lines)
     while True:
         head = store.head(key)
         data = store.read(key) if head else b""
-        there = {_same(Line.from_json(json.loads(text))) for text in data.decode().splitlines()}
-        new = [line for line in wanted if _same(line) not in there]
+        last = {line.key: line for line in _parsed(data)}
+        new = [line for line in wanted if not (line.key in last and _same(last[line.key], line))]
         if head and not new:
             return
         data += provenance.jsonl(line.to_json() for line in new)
@@ -180,5 +178,9 @@ def append(store: Store, key: str, lines: Iterable[Line]) -> None:
             return
 
 
-def _same(line: Line) -> Line:
-    return replace(line, at="", token="")
+def _parsed(data: bytes) -> Iterator[Line]:
+    return (Line.from_json(json.loads(text)) for text in data.decode().splitlines())
+
+
+def _same(one: Line, other: Line) -> bool:
+    return replace(one, at="", token="") == replace(other, at="", token="")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from resplice.io.inventory import RAW, TRANSCRIBED, TarState, open_tar, read_nam
 from resplice.io.ledger import Entry
 from resplice.io.rebuild import old_tar
 from resplice.io.rows import Row, shown
+from resplice.io.sandbox import Sandbox
 from resplice.io.store import Blob, Place
 from resplice.io.work import Item, Planned
 from resplice.transforms import audit, provenance
@@ -112,7 +113,12 @@ class Judge:
             return before, list(known.values())
         kept = {name: row for name, row in known.items() if not result_again(row["status"], retry)}
         made = self._segments(video, rows, names, source, kept)
-        if retry == ALL and unchanged and [*known.values()] != made and all(r["status"] != "error" for r in known.values()):
+        if (
+            retry == ALL
+            and unchanged
+            and [*known.values()] != made
+            and all(r["status"] != "error" for r in known.values())
+        ):
             raise RuntimeError(f"{video.video_id}: the same inputs gave other results: an engine is not deterministic")
         seconds = sum(row.get("duration_s") or 0.0 for row in made)
         counts: dict[str, float] = {"segments": len(made), "seconds": round(seconds, 3)}
@@ -174,17 +180,15 @@ class Judge:
         """Judge the segments in stem order, those in `kept` excepted; then add what only neighbours show."""
         by_id = {row.id: row for row in rows}
         settings = self._context.settings
-        ordered = sorted((n for n in names if n.segment), key=lambda n: n.segment.order if n.segment else ("", 0))
         made: list[Result] = []
         blob = source.place.store.open(source.key)
         try:
             with pool.borrowed(settings.run.timeout_s, settings.run.memory_mb) as sandbox:
-                for name in ordered:
-                    assert name.segment is not None
-                    row = kept.get(stem(name.segment))
+                for segment, name in audit.in_stem_order(names):
+                    row = kept.get(stem(segment))
                     if row is None:
-                        judged = self._judge(sandbox, blob, source.members[name.segment], by_id[name.id])
-                        row = self._result(video, name, judged)
+                        judged = self._judge(sandbox, blob, source.members[segment], by_id[name.id])
+                        row = self._result(video, segment, name, judged)
                     made.append(row)
         finally:
             blob.close()
@@ -193,7 +197,7 @@ class Judge:
         found = video_reasons([row if "pcm_md5" in row else None for row in made], settings.validate.signal)
         return [results.with_video_reasons(row, reasons) for row, reasons in zip(made, found, strict=True)]
 
-    def _judge(self, sandbox: pool.Sandbox, blob: Blob, member: tars.Member, row: Row) -> Judged:
+    def _judge(self, sandbox: Sandbox, blob: Blob, member: tars.Member, row: Row) -> Judged:
         """Judge one segment in the killable worker; its death is an error of this segment alone."""
         limit = self._context.settings.run.memory_mb << 19
         if member.size > limit:
@@ -214,14 +218,13 @@ class Judge:
         mapped = {name: row.columns.get(theirs) for name, theirs in ours.items() if theirs}
         return {**row.columns, **mapped, "transcription": row.transcription, "duration_s": row.duration_s}
 
-    def _result(self, video: Planned, name: RowName, judged: Judged) -> Result:
-        assert name.segment is not None
+    def _result(self, video: Planned, segment: Segment, name: RowName, judged: Judged) -> Result:
         return {
             "video_id": video.video_id,
-            "segment_file": stem(name.segment),
+            "segment_file": stem(segment),
             "db_segment_file": shown(name.segment_file),
             "row_id": name.id,
-            "split_index": name.segment.index,
+            "split_index": segment.index,
             "status": judged.status,
             "reasons": list(judged.reasons),
             "engine": judged.engine,
@@ -250,6 +253,12 @@ class Judge:
             engine_versions=self._versions,
         )
         sidecars.write(place.store, key, sidecar)
+
+
+def _differ(former: Iterable[Result], made: Iterable[Result]) -> bool:
+    """Return whether results changed that were no errors."""
+    now = {row["segment_file"]: row for row in made}
+    return any(row["status"] != "error" and row != now[row["segment_file"]] for row in former)
 
 
 def refused_in(context: Context, *stages: str) -> dict[str, refusals.Refused]:

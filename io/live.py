@@ -25,7 +25,10 @@ UNJUDGED = "unjudged"
 
 @dataclass(frozen=True)
 class Spill:
-    """Where the rows of one range of one shard lie: record batch `batch` of the Arrow file `key`. `rank` orders shards."""
+    """Where the rows of one range of one shard lie: record batch `batch` of the Arrow file `key`.
+
+    `rank` orders shards.
+    """
 
     rank: int
     key: str
@@ -37,7 +40,7 @@ class Spill:
 
 @dataclass(frozen=True)
 class LiveRow:
-    """One live result. `name` is the DB's spelling (history) or the stem (runs); status passed|failed|error|unjudged."""
+    """One live result. `name` is the DB's spelling (history) or the stem (runs); status also `unjudged`."""
 
     video_id: str
     name: str | None

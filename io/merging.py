@@ -63,7 +63,7 @@ class IndexPlanned:
 
 
 class Replace:
-    """Decide for each planned video what goes and what comes: CoGroupByKey's (video_id, sides) → Replacement as JSON."""
+    """Decide for each planned video what goes and what comes: (video_id, joined sides) → Replacement as JSON."""
 
     def __init__(self, on_missing: str) -> None:
         self._on_missing = on_missing

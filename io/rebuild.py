@@ -5,12 +5,11 @@ Memory follows the largest segment: pieces are spooled to disk as they are made,
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from resplice.io import ledger, pool, sidecars, tars
 from resplice.io.context import Context
@@ -19,11 +18,12 @@ from resplice.io.inventory import RAW, TRANSCRIBED, TarState, open_tar, read_nam
 from resplice.io.ledger import Entry
 from resplice.io.rows import Row
 from resplice.io.sandbox import Sandbox
+from resplice.io.spool import Spool, read_index
 from resplice.io.store import Blob, Place
 from resplice.io.work import Item, Planned
 from resplice.transforms import provenance, repack
 from resplice.transforms.affected import MISSING, OK, UNREADABLE
-from resplice.transforms.audit import RowName
+from resplice.transforms.audit import RowName, in_stem_order
 from resplice.transforms.names import stem
 from resplice.transforms.provenance import fingerprint
 from resplice.transforms.records import Damage, Reason, Refusal, Segment
@@ -31,30 +31,9 @@ from resplice.transforms.repack import Piece, member_names, tar_name
 from resplice.transforms.retry import again
 from resplice.transforms.settings import Repair
 
-_CHUNK = 1 << 20
 _JSON_BATCH = 256
 BUILT_IN_JSON = Repair().json
-
-
-@dataclass
-class _Spool:
-    """What a rebuild has made so far: bytes on disk, where each member lies in them, and the pieces."""
-
-    file: IO[bytes]
-    members: dict[str, tuple[int, int]] = field(default_factory=dict)
-    pieces: dict[Segment, Piece] = field(default_factory=dict)
-
-    def add(self, name: str, data: bytes) -> None:
-        self.members[name] = (self.file.seek(0, 2), len(data))
-        self.file.write(data)
-
-    def chunks(self, name: str) -> Iterator[bytes]:
-        offset, size = self.members[name]
-        self.file.seek(offset)
-        while size > 0:
-            chunk = self.file.read(min(_CHUNK, size))
-            size -= len(chunk)
-            yield chunk
+Pieces = dict[Segment, Piece]
 
 
 class Rebuild:
@@ -105,16 +84,17 @@ class Rebuild:
         if before and not again(before.outcome, context.settings.run.retry, unchanged):
             return before
         with tempfile.TemporaryFile() as file, tempfile.NamedTemporaryFile() as tar:
-            spool = _Spool(file)
-            self._regenerate(raw, names, id_, spool)
-            self._jsons(id_, {row.id: row for row in rows}, names, spool)
+            spool = Spool(file)
+            pieces = self._regenerate(raw, names, id_, spool)
+            self._jsons(id_, {row.id: row for row in rows}, names, pieces, spool)
             spool.add("metadata.json", metadata)
-            index = _write_tar(tar, spool)
+            index = spool.write_tar(tar)
             inputs["tar"] = ["", sidecars.file_digest(Path(tar.name))]
             self._check_same(before, print_, inputs["tar"][1], id_)
             context.workspace.store.replace(tar_key, Path(tar.name), None)
-        self._read_back(tar_key, id_, index)
-        return self._finish(video, tar_key, print_, inputs, index, spool.pieces)
+        if read_index(context.workspace.store, tar_key) != index:
+            raise RuntimeError(f"{id_}: the repaired tar does not read back as it was written")
+        return self._finish(video, tar_key, print_, inputs, index, pieces)
 
     def _raw(self, video: Planned) -> TarState:
         """Return the raw tar of a video, as the baseline froze it."""
@@ -122,7 +102,9 @@ class Rebuild:
         if raw.state == MISSING:
             raise Refusal(Reason.RAW_MISSING, f"there is no {video.video_id}.tar")
         if self._frozen and raw.token != video.raw_token:
-            detail = f"the raw tar is version {raw.token}, the baseline saw {video.raw_token}; --refresh freezes it anew"
+            detail = (
+                f"the raw tar is version {raw.token}, the baseline saw {video.raw_token}; --refresh freezes it anew"
+            )
             raise Refusal(Reason.DRIFTED, detail)
         if raw.state == UNREADABLE:
             raise Refusal(Reason.RAW_UNREADABLE, raw.detail)
@@ -173,11 +155,12 @@ class Rebuild:
         if not sidecars.exists(store, tar_key):
             return False
         token, sha = before.inputs["tar"]
-        return head.token == token or sidecars.digest(store, tar_key) == sha
+        return bool(head.token == token or sidecars.digest(store, tar_key) == sha)
 
-    def _regenerate(self, raw: TarState, names: Sequence[RowName], id_: str, spool: _Spool) -> None:
+    def _regenerate(self, raw: TarState, names: Sequence[RowName], id_: str, spool: Spool) -> Pieces:
         """Cut every original into the spool; raise the first refusal of the contract's order that holds."""
         settings = self._context.settings
+        pieces: Pieces = {}
         skip: set[str] = set()
         if settings.repair.originals_without_rows == "leave_out":
             skip = set(repack.originals_without_rows(raw.content.flacs, names))
@@ -188,51 +171,51 @@ class Rebuild:
             with pool.borrowed(settings.run.timeout_s, settings.run.memory_mb) as sandbox:
                 for original in sorted(set(raw.content.flacs) - skip):
                     member = members[raw.content.flacs[original]]
-                    refusal = self._cut(sandbox, blob, member, original, id_, spool, failed is not None)
-                    failed = failed or refusal
+                    try:
+                        flac, made = self._cut(sandbox, blob, member, only_check=failed is not None)
+                    except Damage as damage:
+                        raise Refusal(Reason.SEGMENT_UNDECODABLE, str(damage), stem(Segment(original))) from None
+                    except Refusal as refusal:
+                        failed = failed or Refusal(refusal.reason, refusal.detail, stem(Segment(original)))
+                        continue
+                    for segment, cut in zip(repack.number_pieces(original, len(made.cuts)), made.cuts, strict=True):
+                        pieces[segment] = _piece(segment, cut, made.rate)
+                        spool.add(member_names(id_, stem(segment))[0], flac if cut.flac is None else cut.flac)
         finally:
             blob.close()
         absent = {n.segment.original for n in names if n.segment} - set(raw.content.flacs)
         if failed and not absent:
             raise failed
-        repack.check_segments(spool.pieces, [n for n in names if n.segment])
-        repack.check_durations(spool.pieces, names, settings.repair.duration_tolerance_s)
+        repack.check_segments(pieces, [n for n in names if n.segment])
+        repack.check_durations(pieces, names, settings.repair.duration_tolerance_s)
+        return pieces
 
-    def _cut(
-        self, sandbox: Sandbox, blob: Blob, member: tars.Member, original: str, id_: str, spool: _Spool, only_check: bool
-    ) -> Refusal | None:  # fmt: skip
-        """Cut one original; return the refusal of a worker that died, raise that of audio that does not decode."""
+    def _cut(self, sandbox: Sandbox, blob: Blob, member: tars.Member, only_check: bool) -> tuple[bytes, Regenerated]:
+        """Cut one original in the killable worker; `only_check`: decode it, and cut nothing."""
         settings = self._context.settings
         limit = settings.run.memory_mb << 19
-        try:
-            if member.size > limit:
-                raise Damage("flac_too_large", f"{member.size} bytes, {limit} allowed; raise run.memory_mb")
-            flac = tars.read_member(blob, member)
-            if only_check:
-                sandbox.call("resplice.io.cut:check", flac, limit)
-                return None
-            made: Regenerated = sandbox.call(
-                "resplice.io.cut:regenerate", flac, settings.polish.splitter, splitter_settings(settings.polish), limit
-            )
-        except Damage as damage:
-            raise Refusal(Reason.SEGMENT_UNDECODABLE, str(damage), stem(Segment(original))) from None
-        except Refusal as refusal:
-            return Refusal(refusal.reason, refusal.detail, stem(Segment(original)))
-        for segment, cut in zip(repack.number_pieces(original, len(made.cuts)), made.cuts, strict=True):
-            spool.pieces[segment] = _piece(segment, cut, made.rate)
-            spool.add(member_names(id_, stem(segment))[0], flac if cut.flac is None else cut.flac)
-        return None
+        if member.size > limit:
+            raise Damage("flac_too_large", f"{member.size} bytes, {limit} allowed; raise run.memory_mb")
+        flac = tars.read_member(blob, member)
+        if only_check:
+            sandbox.call("resplice.io.cut:check", flac, limit)
+            return flac, Regenerated(0, ())
+        polish = settings.polish
+        made: Regenerated = sandbox.call(
+            "resplice.io.cut:regenerate", flac, polish.splitter, splitter_settings(polish), limit
+        )
+        return flac, made
 
-    def _jsons(self, id_: str, rows: Mapping[int | str, Row], names: Sequence[RowName], spool: _Spool) -> None:
+    def _jsons(
+        self, id_: str, rows: Mapping[int | str, Row], names: Sequence[RowName], pieces: Pieces, spool: Spool
+    ) -> None:
         """Write the JSON of every segment into the spool."""
         settings = self._context.settings
-        ordered = sorted((n for n in names if n.segment), key=lambda n: n.segment.order if n.segment else ("", 0))
+        ordered = in_stem_order(names)
         for first in range(0, len(ordered), _JSON_BATCH):
             batch = ordered[first : first + _JSON_BATCH]
             objects = [
-                repack.segment_object(id_, name, spool.pieces[name.segment], rows[name.id].columns)
-                for name in batch
-                if name.segment
+                repack.segment_object(id_, name, pieces[segment], rows[name.id].columns) for segment, name in batch
             ]
             if settings.repair.json == BUILT_IN_JSON:
                 files = write_json(settings.repair.json, objects)
@@ -249,20 +232,9 @@ class Rebuild:
                 "the splitter or the JSON writer is not deterministic"
             )
 
-    def _read_back(self, tar_key: str, id_: str, index: Sequence[Mapping[str, Any]]) -> None:
-        """Read the published tar again: its members must be those of the index, byte for byte."""
-        blob = self._context.workspace.store.open(tar_key)
-        try:
-            members = tars.read_members(blob)
-            read = [{"name": m.name, "bytes": m.size, "sha256": _sha_of(blob, m)} for m in members]
-        finally:
-            blob.close()
-        if read != list(index):
-            raise RuntimeError(f"{id_}: the repaired tar does not read back as it was written")
-
     def _finish(
         self, video: Planned, tar_key: str, print_: str, inputs: dict[str, Any], index: Sequence[Mapping[str, Any]],
-        pieces: Mapping[Segment, Piece],
+        pieces: Pieces,
     ) -> Entry:  # fmt: skip
         context, place = self._context, self._context.workspace
         place.store.replace(index_key(tar_key), provenance.document(index), None)
@@ -312,32 +284,5 @@ def splitter_settings(polish: Any) -> dict[str, Any]:
 
 
 def _piece(segment: Segment, cut: Cut, rate: int) -> Piece:
-    start, end = ((None, None) if cut.start is None or cut.end is None else (cut.start / rate, cut.end / rate))
+    start, end = (None, None) if cut.start is None or cut.end is None else (cut.start / rate, cut.end / rate)
     return Piece(segment, start, end, cut.frames / rate)
-
-
-def _write_tar(file: IO[bytes], spool: _Spool) -> list[dict[str, Any]]:
-    """Write the spooled members, sorted by name; return the index."""
-    index = []
-    writer = tars.TarWriter(file)
-    for name in sorted(spool.members):
-        sha = hashlib.sha256()
-        size = spool.members[name][1]
-        writer.add_stream(name, size, _hashed(spool.chunks(name), sha))
-        index.append({"name": name, "bytes": size, "sha256": sha.hexdigest()})
-    writer.close()
-    file.flush()
-    return index
-
-
-def _hashed(chunks: Iterator[bytes], sha: Any) -> Iterator[bytes]:
-    for chunk in chunks:
-        sha.update(chunk)
-        yield chunk
-
-
-def _sha_of(blob: Blob, member: tars.Member) -> str:
-    sha = hashlib.sha256()
-    for offset in range(0, member.size, _CHUNK):
-        sha.update(blob.read_at(member.offset + offset, min(_CHUNK, member.size - offset)))
-    return sha.hexdigest()

@@ -73,9 +73,7 @@ def write(store: Store, stage: str, refused: Iterable[Refused]) -> list[Refused]
     return lines
 
 
-def summarise(
-    store: Store, stage: str, name: str, total: int, done: int, skipped: int, unit: str = "video"
-) -> Summary:
+def summarise(store: Store, stage: str, name: str, total: int, done: int, skipped: int, unit: str = "video") -> Summary:
     """Write and return the summary of a stage; the refused units are counted from refused.jsonl.
 
     `unit` says what is counted: a "video" counts once whatever it was refused for, a "result" is a line of its own.

@@ -33,7 +33,9 @@ def load(path: str) -> dict[str, Any]:
         raise UserError(f"{path} is no sidecar that can be read: {error}") from None
     run = value.get("run_provenance") if isinstance(value, dict) else None
     if not isinstance(run, dict) or not all(isinstance(run.get(side), dict) for side in ("inputs", "outputs")):
-        raise UserError(f"{path} is no sidecar: it has no run_provenance with inputs and outputs; give a .manifest.json")
+        raise UserError(
+            f"{path} is no sidecar: it has no run_provenance with inputs and outputs; give a .manifest.json"
+        )
     return run
 
 

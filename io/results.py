@@ -45,7 +45,7 @@ def read(store: Store, key: str) -> list[dict[str, Any]]:
 
 
 def with_video_reasons(row: dict[str, Any], found: Iterable[str]) -> dict[str, Any]:
-    """Return a row with the reasons that only its neighbours show in place of earlier ones, and the status they give."""
+    """Return a row with what only its neighbours show in place of what they showed before, and the status it gives."""
     own = [reason for reason in row["reasons"] if reason not in VIDEO_REASONS]
     status = row["status"]
     if status == "failed" and not own and row["reasons"]:

@@ -71,7 +71,7 @@ class Rows:
         """Return (video_id, rows), sorted by code point; rows without a video_id stand under ""."""
         table = self._rows_table()
         key = self._key(table, self._columns.video_id)
-        query = sa.select(key, sa.func.count()).select_from(table.table).group_by(key)
+        query: Any = sa.select(key, sa.func.count()).select_from(table.table).group_by(key)
         totals: dict[str, int] = {}
         for value, count in self._fetch(query):
             totals[_text(value)] = totals.get(_text(value), 0) + count
@@ -80,7 +80,7 @@ class Rows:
     def statuses(self) -> dict[str, str | None]:
         """Return the validation_status of every video of the videos table."""
         table = self._videos_table()
-        query = sa.select(sa.column(self._videos.video_id), sa.column(self._videos.validation_status))
+        query: Any = sa.select(sa.column(self._videos.video_id), sa.column(self._videos.validation_status))
         return {
             _text(video): None if status is None else shown(_text(status))
             for video, status in self._fetch(query.select_from(table.table))
@@ -117,7 +117,7 @@ class Rows:
         key = self._key(table, self._videos.video_id)
         found: dict[str, str | None] = {}
         for first in range(0, len(video_ids), _IN):
-            query = sa.select(key, sa.column(self._videos.validation_status)).select_from(table.table)
+            query: Any = sa.select(key, sa.column(self._videos.validation_status)).select_from(table.table)
             for video, status in self._fetch(query.where(key.in_(video_ids[first : first + _IN]))):
                 found[_text(video)] = None if status is None else shown(_text(status))
         return found
@@ -130,12 +130,13 @@ class Rows:
         table = self._videos_table()
         key = self._key(table, self._videos.video_id)
         current = self._key(table, self._videos.validation_status)
+        target = sa.table(table.table.name, sa.column(self._videos.validation_status), schema=table.table.schema)
         conflicts = []
         try:
             with self._engine.begin() as connection:
                 for video, expected, new in changes:
                     matches = current.is_(None) if expected is None else current == expected
-                    update = sa.update(table.table).where(key == video, matches)
+                    update = sa.update(target).where(key == video, matches)
                     if not connection.execute(update.values({self._videos.validation_status: new})).rowcount:
                         conflicts.append(video)
         except sa.exc.OperationalError as error:
@@ -145,7 +146,8 @@ class Rows:
     def _rows(self, table: _Table, where: list[sa.ColumnElement[bool]]) -> Iterator[Row]:
         names = list(table.kinds)
         order = [self._key(table, self._columns.video_id), sa.column(self._columns.id)]
-        query = sa.select(*[sa.column(name) for name in names]).select_from(table.table).where(*where).order_by(*order)
+        columns: list[Any] = [sa.column(name) for name in names]
+        query: sa.Select[Any] = sa.select(*columns).select_from(table.table).where(*where).order_by(*order)
         for values in self._fetch(query):
             yield self._row(table, dict(zip(names, values, strict=True)))
 
@@ -167,7 +169,7 @@ class Rows:
             key = sa.cast(key, sa.String)
         return sa.collate(key, "BINARY" if self._engine.dialect.name == "sqlite" else "C")
 
-    def _fetch(self, query: sa.Select[Any]) -> Iterator[sa.Row[Any]]:
+    def _fetch(self, query: Any) -> Iterator[Any]:
         try:
             with self._engine.connect() as connection:
                 yield from connection.execution_options(yield_per=_PAGE).execute(query)

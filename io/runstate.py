@@ -31,6 +31,7 @@ class StageState:
     skipped: int | None
     refused: int
     by_reason: dict[str, int] = field(default_factory=dict)
+    unit: str = "video"
 
     def to_json(self) -> dict[str, Any]:
         """Return the state under the names of summary.json."""
@@ -58,7 +59,7 @@ def stage_state(context: Context, stage: str) -> StageState | None:
     store, key = context.workspace.store, context.stage(stage)
     if summary := refusals.load_summary(store, key):
         return StageState(stage, ENDED, summary.total, summary.done, summary.skipped, summary.refused,
-                          summary.by_reason)  # fmt: skip
+                          summary.by_reason, summary.unit)  # fmt: skip
     entries = ledger.load(store, key).values()
     if not entries:
         return None

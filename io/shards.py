@@ -56,7 +56,7 @@ class BlobFile(io.RawIOBase):
 def encode(table: pa.Table, metadata: Mapping[str, str]) -> bytes:
     """Return a table as parquet bytes: the same table, metadata and library version give the same bytes."""
     sink = io.BytesIO()
-    table = table.replace_schema_metadata({key: value for key, value in sorted(metadata.items())})
+    table = table.replace_schema_metadata(dict(sorted(metadata.items())))
     pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
     return sink.getvalue()
 

@@ -69,7 +69,7 @@ def content(
     context: Context, kind: str, *, stats: Mapping[str, Any], inputs: Mapping[str, Any], outputs: Mapping[str, Any],
     refused: list[dict[str, Any]] | None = None, **fields: Any,
 ) -> dict[str, Any]:  # fmt: skip
-    """Return the content of a sidecar; `inputs` and `outputs` map a name to what `described` returned, or to a value."""
+    """Return the content of a sidecar; `inputs` and `outputs` map names to what `described` returned, or to values."""
     run = context.run
     return {
         "schema": _SCHEMA.format(kind=kind),

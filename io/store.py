@@ -242,70 +242,6 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-class OverlayStore:
-    """A dry run's view: reads see what the run would have written, the store below is never written.
-
-    Writes go to a scratch folder that the caller removes; `deleted` keys are hidden.
-    """
-
-    def __init__(self, below: Store, scratch: str) -> None:
-        self.url = below.url
-        self._below = below
-        self._above = LocalStore(scratch)
-        self._deleted: set[str] = set()
-        self._lock = threading.Lock()
-
-    def _hidden(self, key: str) -> bool:
-        return key in self._deleted
-
-    def list(self, prefix: str = "") -> Iterator[Head]:
-        """Yield what both layers hold, sorted."""
-        heads = {head.key: head for head in self._below.list(prefix) if not self._hidden(head.key)}
-        heads.update((head.key, head) for head in self._above.list(prefix))
-        yield from (heads[key] for key in sorted(heads))
-
-    def head(self, key: str) -> Head | None:
-        """Return the upper layer's object, else the lower one's."""
-        return self._above.head(key) or (None if self._hidden(key) else self._below.head(key))
-
-    def _layer(self, key: str) -> Store:
-        if self._above.head(key) is None and not self._hidden(key):
-            return self._below
-        return self._above
-
-    def open(self, key: str) -> Blob:
-        """Open the object of the upper layer, else of the lower one."""
-        return self._layer(key).open(key)
-
-    def read(self, key: str) -> bytes:
-        """Return the object of the upper layer, else of the lower one."""
-        return self._layer(key).read(key)
-
-    def create(self, key: str, data: bytes | Path) -> bool:
-        """Write to the upper layer, if neither has the object."""
-        with self._lock:
-            return self.head(key) is None and self._above.create(key, data)
-
-    def replace(self, key: str, data: bytes | Path, token: str | None) -> bool:
-        """Write to the upper layer, if the version is still `token`."""
-        with self._lock:
-            head = self.head(key)
-            if token is not None and (head.token if head else "") != token:
-                return False
-            return self._above.replace(key, data, None)
-
-    def copy(self, source: str, key: str) -> None:
-        """Copy within the upper layer."""
-        if self.head(key) is None:
-            self._above.create(key, self.read(source))
-
-    def delete(self, key: str) -> None:
-        """Hide the lower layer's object and remove the upper one's."""
-        with self._lock:
-            self._deleted.add(key)
-            self._above.delete(key)
-
-
 @dataclass(frozen=True)
 class Place:
     """A root as jobs carry it: its URL and, on a dry run, the scratch folder that takes its writes."""
@@ -334,5 +270,8 @@ def _open(place: Place) -> Store:
     if "://" in place.url:
         scheme = place.url.split("://", 1)[0]
         raise UserError(f"{place.url}: {scheme}:// is not supported by this version; use a local folder")
-    below: Store = LocalStore(place.url)
-    return OverlayStore(below, place.scratch) if place.scratch else below
+    if not place.scratch:
+        return LocalStore(place.url)
+    from resplice.io.overlay import OverlayStore
+
+    return OverlayStore(LocalStore(place.url), place.scratch)

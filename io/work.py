@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -73,7 +74,7 @@ def planned(context: Context) -> list[Planned]:
     ]
 
 
-def _rows_of(file: pa.parquet.ParquetFile, ids: Sequence[str]) -> Iterable[dict[str, object]]:
+def _rows_of(file: pa.parquet.ParquetFile, ids: Sequence[str]) -> Iterable[dict[str, Any]]:
     wanted = pa.array(ids, pa.string())
     for batch in file.iter_batches():
         yield from batch.filter(pc.is_in(batch.column("video_id"), value_set=wanted)).to_pylist()

@@ -244,7 +244,7 @@ COMMANDS: dict[str, Command] = {
     "pack": Command("repair", Pack, "resplice pack --run-id new-a --videos new.txt", beam=True),
     "status": Command("look", Status, f"resplice status {RUN}"),
     "failed": Command("look", Failed, f"resplice failed {RUN} --stage repair --out again.txt"),
-    "inspect": Command("inspecting", Inspect, f"resplice inspect some_video {RUN}"),
+    "inspect": Command("look", Inspect, f"resplice inspect some_video {RUN}"),
     "export": Command("publish", Export, "resplice export --to results"),
     "snapshots": Command("publish", Snapshots, "resplice snapshots"),
     "rollback": Command("publish", Rollback, "resplice rollback --to 1"),

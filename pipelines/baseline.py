@@ -51,7 +51,7 @@ def freeze(session: Session, refresh: bool = False) -> None:
         return
     _check_places(context)
     store.delete(f"{stage}/baseline.json")
-    works, frozen = _divide(context)
+    works, frozen = divide(context)
     refusals.put(store, f"{stage}/world.json", provenance.document(asdict(frozen)))
     with session.pipeline() as pipeline:
         build(pipeline, context, works, frozen)
@@ -151,7 +151,7 @@ def check_case(folder: Path) -> None:
         raise UserError(f"corpus.workspace: {folder} is on a file system that does not tell `a` from `A`; use another")
 
 
-def _divide(context: Context) -> tuple[list[RangeWork], World]:
+def divide(context: Context) -> tuple[list[RangeWork], World]:
     """List the corpus and divide its ids into ranges."""
     counts = {shown(video): rows for video, rows in context.rows.counts()}
     statuses = {shown(video): status for video, status in context.rows.statuses().items()}
@@ -213,7 +213,8 @@ def _add(totals: Counter[str], row: dict[str, Any]) -> None:
 
 def _say(session: Session, facts: dict[str, Any]) -> None:
     session.say(
-        f"baseline {facts['run_id']}: {facts['videos']} videos, {facts['rows']} rows ({facts['split_rows']} of splits), "
+        f"baseline {facts['run_id']}: {facts['videos']} videos, "
+        f"{facts['rows']} rows ({facts['split_rows']} of splits), "
         f"{facts['raw_tars']} raw and {facts['transcribed_tars']} transcribed tars, "
         f"{facts['historical_rows']} historical results"
     )

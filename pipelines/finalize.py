@@ -12,27 +12,23 @@ Refuses conflict: a tar or a status that is neither what the baseline saw nor wh
 
 from __future__ import annotations
 
-import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
-from resplice.io import journal, shards, snapshots
+from resplice.io import journal
 from resplice.io.context import Context
 from resplice.io.effects import Digests, Examine, ReplaceTars, SetStatuses, statuses_now, tar_now
 from resplice.io.gather import Gather, gathered
-from resplice.io.journal import CONFLICT, DONE, STATUS, TAR, TO_DO, Decision, Effect, Key, Now, Wanted
-from resplice.io.work import Planned, planned
+from resplice.io.journal import CONFLICT, DONE, STATUS, TAR, TO_DO, Decision, Effect, Key, Now
+from resplice.io.wanted import verified, wanted_statuses, wanted_tars
+from resplice.io.work import planned
 from resplice.pipelines import launch
 from resplice.pipelines.args import Undo
 from resplice.pipelines.config import Resolved
 from resplice.pipelines.launch import Session
 from resplice.transforms.records import Exit, Reason, Refusal, UserError
-from resplice.transforms.replace import Snapshot
 
 BATCH = 500
 _SHOWN = 5
@@ -98,63 +94,6 @@ def _chosen(args: Any) -> set[str]:
 
 def _journal(context: Context) -> str:
     return f"{context.stage('finalize')}/journal.jsonl"
-
-
-def verified(context: Context) -> Snapshot:
-    """Return the latest snapshot. UserError (exit 4) unless it is the one that verify saw."""
-    store, key = context.workspace.store, f"{context.stage('verify')}/coverage.json"
-    number = json.loads(store.read(key))["snapshot"]
-    latest = snapshots.latest(store)
-    if latest.number != number:
-        raise UserError(
-            f"verify of run {context.run.id!r} saw snapshot {number}, the latest is {latest.number}: "
-            f"run `resplice verify --run-id {context.run.id}` again",
-            Exit.CONFLICT,
-        )
-    return latest
-
-
-def wanted_tars(context: Context, latest: Snapshot, videos: Sequence[Planned]) -> list[Wanted]:
-    """Return the tars that this run repaired and the snapshot names. UserError (exit 4) if an object is missing."""
-    wanted = []
-    for video in videos:
-        entry = latest.videos.get(video.video_id)
-        if entry is None or entry.run_id != context.run.id or entry.tar is None:
-            continue
-        if context.workspace.store.head(entry.tar.key) is None:
-            raise UserError(
-                f"snapshot {latest.number} names {entry.tar.key} for {video.video_id!r}, but it is missing in "
-                f"{context.workspace.url}: restore it",
-                Exit.CONFLICT,
-            )
-        wanted.append(Wanted(TAR, video.video_id, entry.tar.sha256, video.transcribed_token))
-    return wanted
-
-
-def wanted_statuses(context: Context, videos: Sequence[Planned]) -> list[Wanted]:
-    """Return the statuses of the planned videos with rows, all of which are validated; a video that the videos table
-    never had is left out.
-    """
-    full = _fully_validated(context, videos)
-    there = statuses_now(context, [video.video_id for video in full])
-    after = context.settings.finalize.validated_status
-    return [
-        Wanted(STATUS, video.video_id, after, video.validation_status)
-        for video in full
-        if video.validation_status is not None or not there[video.video_id].gone
-    ]
-
-
-def _fully_validated(context: Context, videos: Sequence[Planned]) -> list[Planned]:
-    key = f"{context.stage('verify')}/coverage.parquet"
-    table = shards.read(context.workspace.store, key, {"video_id": pa.string(), "bucket": pa.string()})
-    good = table.filter(pc.equal(table.column("bucket"), "validated"))
-    rows, validated = (Counter(_counts(one)) for one in (table, good))
-    return [v for v in videos if v.rows and v.rows == rows[v.video_id] == validated[v.video_id]]
-
-
-def _counts(table: pa.Table) -> dict[str, int]:
-    return {one["values"]: one["counts"] for one in pc.value_counts(table.column("video_id")).to_pylist()}
 
 
 def _carry_out(session: Session, job: Job) -> None:
@@ -244,21 +183,21 @@ def _show(session: Session, job: Job, decided: Mapping[Key, Decision], effects: 
     """Say what --apply would do."""
     count = Counter(effect.line.kind for effect in effects)
     done = sum(decision.state == DONE for decision in decided.values())
-    words = ("restore", "restore") if job.stage == "undo" else ("replace", "set")
-    session.say(
-        f"{job.stage}: would {words[0]} {count[TAR]} tars and {words[1]} {count[STATUS]} statuses; "
-        f"{done} are done already"
-    )
+    verb, and_ = ("restore", "and") if job.stage == "undo" else ("replace", "and set")
+    session.say(f"{job.stage}: would {verb} {count[TAR]} tars {and_} {count[STATUS]} statuses; {done} are done already")
     for effect in effects[:_SHOWN]:
-        session.say(f"  {effect.line.kind:8} {effect.line.unit}: {_short(effect.found)} -> {_short(effect.to)}")
+        sides = " -> ".join(_short(effect.line.kind, side) for side in (effect.found, effect.to))
+        session.say(f"  {effect.line.kind:8} {effect.line.unit}: {sides}")
     if len(effects) > _SHOWN:
         session.say(f"  ... and {len(effects) - _SHOWN} more")
     _conflicts(session, {key: d.detail for key, d in decided.items() if d.state == CONFLICT})
     session.say("nothing was written; --apply does it")
 
 
-def _short(content: str | None) -> str:
-    return "none" if content is None else content[:40]
+def _short(kind: str, content: str | None) -> str:
+    if content is None:
+        return "none" if kind == TAR else "null"
+    return content[:12] if kind == TAR else repr(content)
 
 
 def _conflicts(session: Session, left: Mapping[Key, str]) -> None:

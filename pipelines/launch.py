@@ -110,9 +110,7 @@ class Session:
             )
 
 
-def run(
-    command: str, args: Any, resolved: Resolved, beam_argv: Sequence[str], job: Callable[[Session], None]
-) -> int:
+def run(command: str, args: Any, resolved: Resolved, beam_argv: Sequence[str], job: Callable[[Session], None]) -> int:
     """Run a job as one process of its run, and return its exit code."""
     with tempfile.TemporaryDirectory(prefix="resplice-dry-") if args.dry_run else contextlib.nullcontext("") as scratch:
         context = runs.begin(Context(_run(command, args, resolved), resolved.settings, scratch))

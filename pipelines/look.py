@@ -1,9 +1,11 @@
-"""Show what a run has done, is doing and refused; write the refused units as a work list.
+"""Show what a run has done, is doing and refused, and what is known of one video; write no more than a work list.
 
     resplice status --run-id recovery-a
     resplice failed --run-id recovery-a --stage repair --out again.txt
+    resplice inspect some_video --run-id recovery-a
 
-Reads   run.json, summaries, refusals, the ledgers of stages that have not ended, coverage.json.
+Reads   run.json, summaries, refusals, the ledgers of stages that have not ended, coverage.json;
+        inspect: see inspecting.
 Writes  nothing (failed: the file of --out).
 """
 
@@ -20,8 +22,8 @@ from resplice.io import runstate
 from resplice.io.context import Context
 from resplice.io.refusals import Refused
 from resplice.io.store import LocalStore
-from resplice.pipelines import launch
-from resplice.pipelines.args import STAGES, Failed, Status
+from resplice.pipelines import inspecting, launch
+from resplice.pipelines.args import STAGES, Failed, Inspect, Status
 from resplice.pipelines.config import Resolved
 from resplice.pipelines.show import cell, table
 from resplice.transforms import provenance
@@ -32,10 +34,12 @@ _PROCESSES = 5
 
 
 def run(args: Any, resolved: Resolved, beam_argv: Sequence[str]) -> int:
-    """Run the command: status, or failed."""
+    """Run the command: status, failed, or inspect."""
     context = launch.context(args, resolved)
     if isinstance(args, Status):
         return status(context, args)
+    if isinstance(args, Inspect):
+        return inspecting.show(context, args.video)
     assert isinstance(args, Failed)
     return failed(context, args)
 
@@ -64,13 +68,13 @@ def run_facts(context: Context) -> dict[str, Any]:
 
 
 def _show_status(facts: dict[str, Any]) -> None:
-    columns = ("stage", "state", "in", "done", "skipped", "refused", "by reason")
+    columns = ("stage", "state", "unit", "in", "done", "skipped", "refused", "by reason")
     rows = [
-        (stage, *(units[name] for name in ("state", "in", "done", "skipped", "refused")), _counts(units["by_reason"]))
+        (stage, *(units[name] for name in columns[1:-1]), _counts(units["by_reason"]))
         for stage, units in facts["stages"].items()
     ]
     print(f"run {cell(facts['run_id'])}")
-    table(columns, rows or [("none has begun", *[None] * 6)])
+    table(columns, rows or [("none has begun", *[None] * (len(columns) - 1))])
     processes = facts["processes"]
     shown = [[p[name] for name in ("seq", "command", "start", "end", "exit")] for p in processes[-_PROCESSES:]]
     table(("process", "command", "start", "end", "exit"), shown)

@@ -2,7 +2,7 @@
 
     resplice merge --run-id recovery-a --on-missing drop
 
-Reads   the validate shards of the run, the live results (by column, planned videos only), rows and raw tokens once more.
+Reads   the run's validate shards, the live results (by column, planned videos only), rows and raw tokens once more.
 Writes  objects/sha256/…, snapshots/{number}.json and its sidecar.
 Skips   publishing, if the latest snapshot is the one it would make.
 Refuses a video that changed since the baseline: drifted. Another run that replaced a planned video: exit 4.
@@ -150,11 +150,13 @@ def _sidecar(context: Context, number: int) -> None:
         for shard in snapshot.shards
         if shard.run_id == context.run.id
     }
-    stats = {"shards": len(snapshot.shards), "rows": sum(s.rows for s in snapshot.shards), "videos": len(snapshot.videos)}
+    stats = {
+        "shards": len(snapshot.shards),
+        "rows": sum(s.rows for s in snapshot.shards),
+        "videos": len(snapshot.videos),
+    }
     outputs = {"snapshot": sidecars.described(place, key)}
-    sidecars.write(
-        place.store, key, sidecars.content(context, "snapshot", stats=stats, inputs=inputs, outputs=outputs)
-    )
+    sidecars.write(place.store, key, sidecars.content(context, "snapshot", stats=stats, inputs=inputs, outputs=outputs))
 
 
 def _finish(
@@ -170,7 +172,6 @@ def _finish(
     summary = session.finish("merge", len(videos), done, len(kept), refused)
     rows = sum(decisions[video.video_id]["new_rows"] for video in videos)
     session.say(
-        f"merge: snapshot {number}: {summary.done} videos replaced by {rows} new rows, {len(kept)} kept their old ones, "
-        f"{summary.refused} drifted"
+        f"merge: snapshot {number}: {summary.done} videos replaced by {rows} new rows, "
+        f"{len(kept)} kept their old ones, {summary.refused} drifted"
     )
-

@@ -131,7 +131,9 @@ def _write(session: Session, wave: Selection, base: Snapshot, baseline_sha256: s
         "originals_without_rows": sum(affected[video]["originals_without_rows"] for video in planned),
     }
     parquet = shards.encode(pa.Table.from_pylist(rows, AFFECTED), context.run.metadata())
-    refusals.put(store, f"{stage}/left_out.txt", "".join(f"{v}\n" for v in sorted(affected.keys() - set(planned))).encode())
+    refusals.put(
+        store, f"{stage}/left_out.txt", "".join(f"{v}\n" for v in sorted(affected.keys() - set(planned))).encode()
+    )
     refusals.put(store, f"{stage}/affected.txt", text)
     refusals.put(store, f"{stage}/affected.parquet", parquet)
     refusals.put(store, f"{stage}/plan.json", provenance.document(facts))

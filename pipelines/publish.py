@@ -47,11 +47,10 @@ def export(context: Context, args: Export) -> int:
     folder = _target(context, str(args.to))
     snapshot = exports.live_state(context)
     named = f"snapshot {snapshot.number}" if snapshot.number else "history as found, no snapshot yet"
-    state = exports.state_digest(snapshot)
-    if exports.holds(folder, state):
+    there = exports.held(folder, exports.state_digest(snapshot))
+    if there is not None:
+        _check_export(context, folder, snapshot, there, args.dry_run)
         print(f"export: {folder} holds this state already ({named})")
-        if not args.dry_run:
-            _describe_export(context, folder, snapshot, None)
         return Exit.DONE
     exported = exports.count(context, snapshot) if args.dry_run else exports.write(context, snapshot, folder)
     if not args.dry_run:
@@ -59,7 +58,10 @@ def export(context: Context, args: Export) -> int:
     verb = "would write" if args.dry_run else "wrote"
     print(f"export: {verb} {exported.rows} results in {exported.parts} files to {folder} ({named})")
     if not args.quiet and snapshot.number and (left := exports.not_adopted(context, snapshot)):
-        print(f"note: {left} historical files that no snapshot names are not in it; merge adopts them", file=sys.stderr)
+        print(
+            f"note: without the historical files that no snapshot names yet ({left}); merge adopts them",
+            file=sys.stderr,
+        )
     return Exit.DONE
 
 
@@ -74,19 +76,34 @@ def _target(context: Context, to: str) -> Path:
     return folder
 
 
-def _describe_export(context: Context, folder: Path, snapshot: Snapshot, exported: Exported | None) -> None:
-    """Write the sidecar beside the folder; with `exported` None only where it has none for this state."""
-    store, state = LocalStore(str(folder.parent)), exports.state_digest(snapshot)
-    if exported is None:
-        before = sidecars.load(store, folder.name)
-        if before and before.get("state_sha256") == state:
-            return
-        exported = exports.count(context, snapshot)
+def _check_export(context: Context, folder: Path, snapshot: Snapshot, there: Exported, dry_run: bool) -> None:
+    """Raise UserError unless a former export of this state is whole; write its sidecar if it has none."""
+    sidecar = sidecars.load(LocalStore(str(folder.parent)), folder.name)
+    if sidecar and sidecar.get("state_sha256") == exports.state_digest(snapshot):
+        said = sidecar["run_provenance"]["outputs"]["folder"]["tree_sha256"]
+        found = sidecars.described_folder(folder)["tree_sha256"]
+        if said != found:
+            text = f"--to {folder} was changed: tree_sha256 {found}, its sidecar says {said}; name a new folder"
+            raise UserError(text, Exit.CONFLICT)
+        return
+    wanted = exports.count(context, snapshot)
+    if there != wanted:
+        raise UserError(
+            f"--to {folder} holds {there.rows} results in {there.parts} files, not {wanted.rows} in {wanted.parts}; "
+            "name a new folder"
+        )
+    if not dry_run:
+        _describe_export(context, folder, snapshot, there)
+
+
+def _describe_export(context: Context, folder: Path, snapshot: Snapshot, exported: Exported) -> None:
+    """Write the sidecar beside the folder."""
     stats = {**asdict(exported), "snapshot": snapshot.number, "shards": len(snapshot.shards)}
-    outputs = {"folder": sidecars.described_folder(folder)}
-    inputs = exports.inputs(context, snapshot)
-    content = sidecars.content(context, "export", stats=stats, inputs=inputs, outputs=outputs, state_sha256=state)
-    sidecars.write(store, folder.name, content)
+    content = sidecars.content(
+        context, "export", stats=stats, inputs=exports.inputs(context, snapshot),
+        outputs={"folder": sidecars.described_folder(folder)}, state_sha256=exports.state_digest(snapshot),
+    )  # fmt: skip
+    sidecars.write(LocalStore(str(folder.parent)), folder.name, content)
 
 
 def show(context: Context, args: Snapshots) -> int:

@@ -12,12 +12,11 @@ Refuses raw_missing, raw_unreadable, drifted, no_rows, bad_name, name_collision,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from resplice.io import ledger, sidecars
 from resplice.io.context import Context
-from resplice.io.cut import version
 from resplice.io.pool import borrowed
 from resplice.io.rebuild import Rebuild, index_key
 from resplice.io.work import Item, Planned, items, planned
@@ -52,7 +51,7 @@ def work(session: Session, stage: str, todo: Sequence[Item], only: Sequence[str]
         build(pipeline, session.context, stage, todo)
 
 
-def restricted(item: Item, only: Sequence[str]) -> Item:
+def restricted(item: Item, only: Collection[str]) -> Item:
     """Return an item with only some of its videos."""
     pairs = [(v, b) for v, b in zip(item.videos, item.before, strict=True) if v.video_id in only]
     return Item(item.name, tuple(v for v, _ in pairs), tuple(b for _, b in pairs))

@@ -10,7 +10,20 @@ from rich.console import Console
 from rich.table import Table
 
 WIDTH = 120
-_NUMBERS = ("in", "done", "skipped", "refused", "count", "units", "number", "parent", "shards", "rows", "videos", "size")
+_NUMBERS = (
+    "in",
+    "done",
+    "skipped",
+    "refused",
+    "count",
+    "units",
+    "number",
+    "parent",
+    "shards",
+    "rows",
+    "videos",
+    "size",
+)
 
 
 def cell(value: object) -> str:

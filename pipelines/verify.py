@@ -75,9 +75,9 @@ def standings(context: Context, world: World, latest: Snapshot) -> Standings:
     found.update((video, (Standing(left_out=True), ())) for video in left_out)
     for video in planned(context):
         id_ = video.video_id
-        entry, line = latest.videos.get(id_), refused.get(id_)
+        entry, refusal = latest.videos.get(id_), refused.get(id_)
         runs = {context.run.id} | ({entry.run_id} if entry and entry.snapshot > base else set())
-        reason, detail = (line.reason, line.detail) if line else ("", "")
+        reason, detail = (refusal.reason, refusal.detail) if refusal else ("", "")
         if id_ in drifted:
             reason = Reason.DRIFTED
         found[id_] = (Standing(True, False, reason, detail), tuple(sorted(runs)))

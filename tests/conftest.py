@@ -1,4 +1,53 @@
+import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 sys.path.insert(0, str(Path(__file__).parent))
+
+from corpus import Corpus
+
+from resplice.pipelines import demo
+
+
+@pytest.fixture(scope="session")
+def demo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A demo corpus that tests only read."""
+    folder = tmp_path_factory.mktemp("corpus") / "demo"
+    demo.write(demo.Args(str(folder)))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def recovered(demo_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    """The demo corpus after a whole recovery under the run id `r`; tests only read it."""
+    corpus = Corpus(demo_folder, tmp_path_factory.mktemp("recovered") / "workspace")
+    assert corpus("recover", "--yes") == 0
+    return corpus
+
+
+@pytest.fixture
+def fresh(demo_folder: Path, tmp_path: Path) -> Corpus:
+    """The demo corpus with an empty workspace."""
+    return Corpus(demo_folder, tmp_path / "workspace")
+
+
+@pytest.fixture
+def again(recovered: Corpus, tmp_path: Path) -> Corpus:
+    """A copy of the recovered workspace, to go on with."""
+    shutil.copytree(recovered.workspace, tmp_path / "workspace")
+    return Corpus(recovered.folder, tmp_path / "workspace")
+
+
+@pytest.fixture
+def planned(recovered: Corpus, tmp_path: Path) -> Callable[[], Corpus]:
+    """Make a workspace that holds the baseline and the plan of run `r`, and nothing after."""
+
+    def make() -> Corpus:
+        for stage in ("baseline", "plan"):
+            shutil.copytree(recovered.path(stage), tmp_path / "workspace/runs/r" / stage)
+        return Corpus(recovered.folder, tmp_path / "workspace")
+
+    return make

@@ -33,6 +33,12 @@ class RowName:
     duration_s: float | None = None
 
 
+def in_stem_order(rows: Iterable[RowName]) -> list[tuple[Segment, RowName]]:
+    """Return the rows that name a segment, in stem order."""
+    named = [(row.segment, row) for row in rows if row.segment]
+    return sorted(named, key=lambda pair: pair[0].order)
+
+
 def raw_content(video_id: str, names: Iterable[str]) -> TarContent:
     """Sort the members of a raw tar: `{video_id}/segments/N.flac` or `segments/N.flac`; others do no harm.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -40,7 +42,7 @@ def split(
     while whole[1] - edges[-1] > longest:
         edges.append(_cut(middles, edges[-1], longest))
     edges.append(whole[1])
-    pieces = (_sound(loud, frame, a, b, pad) for a, b in zip(edges, edges[1:], strict=False))
+    pieces = (_sound(loud, frame, a, b, pad) for a, b in itertools.pairwise(edges))
     return [piece for piece in pieces if piece is not None]
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from resplice.transforms import provenance
-from resplice.transforms.audit import RowName, differs
+from resplice.transforms.audit import RowName, differs, in_stem_order
 from resplice.transforms.names import stem
 from resplice.transforms.records import Reason, Refusal, Segment
 
@@ -69,12 +69,11 @@ def check_segments(pieces: Collection[Segment], rows: Sequence[RowName]) -> None
 
 def check_durations(pieces: Mapping[Segment, Piece], rows: Sequence[RowName], tolerance_s: float) -> None:
     """Raise the refusal duration_mismatch if a row's duration and its audio's differ by more than the tolerance."""
-    for row in sorted((row for row in rows if row.segment), key=lambda row: row.segment.order if row.segment else ()):
-        assert row.segment is not None
-        have = pieces[row.segment].duration_s
+    for segment, row in in_stem_order(rows):
+        have = pieces[segment].duration_s
         if differs(have, row.duration_s, tolerance_s):
-            detail = f"{stem(row.segment)}: audio {have:.3f} s, row {row.duration_s} s, tolerance {tolerance_s} s"
-            raise Refusal(Reason.DURATION_MISMATCH, detail, stem(row.segment))
+            detail = f"{stem(segment)}: audio {have:.3f} s, row {row.duration_s} s, tolerance {tolerance_s} s"
+            raise Refusal(Reason.DURATION_MISMATCH, detail, stem(segment))
 
 
 def _some(segments: Sequence[Segment]) -> str:

@@ -40,7 +40,7 @@ class JoinByKey(beam.PTransform):  # type: ignore[misc]
 class Tally(beam.PTransform):  # type: ignore[misc]
     """Hand all records, as one list without order, to a function; for the few that a driver needs: counts, parts."""
 
-    def __init__(self, write: Callable[[list[Any]], None]) -> None:
+    def __init__(self, write: Callable[[list[Any]], Any]) -> None:
         super().__init__()
         self._write = write
 

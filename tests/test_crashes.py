@@ -1,0 +1,231 @@
+"""A recovery that is killed, terminated, doubled or out of disk, and started again, ends as one that never was."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import recovering
+from recovering import STAGES, WAVE, Corpus, kill, lies, outcome, stage_of
+
+SEED = 3
+KILLS = 12
+FAULT_POINTS = 24
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    return recovering.demo(tmp_path_factory.mktemp("crashes") / "demo")
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A recovery that nobody disturbed: its exit code, outcome, and the second at which each stage ended."""
+
+    code: int
+    outcome: dict[str, Any]
+    ends: dict[str, float]
+
+    def window(self, stage: str) -> tuple[float, float]:
+        """Return the seconds between which a stage ran."""
+        windows = {now: (self.ends[before], self.ends[now]) for before, now in pairwise(STAGES)}
+        return {STAGES[0]: (0.0, self.ends[STAGES[0]]), **windows}[stage]
+
+
+def measure(corpus: Corpus, workspace: Path, *more: str) -> Reference:
+    process, began = corpus.start(workspace, *more), time.monotonic()
+    ends = {}
+    for stage, after in pairwise([*STAGES, ""]):
+        recovering.wait_for(workspace, after, process)
+        ends[stage] = time.monotonic() - began
+    process.communicate()
+    return Reference(process.returncode, outcome(workspace), ends)
+
+
+@pytest.fixture(scope="module")
+def wave(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Reference:
+    return measure(corpus, tmp_path_factory.mktemp("wave"), *WAVE)
+
+
+@pytest.fixture(scope="module")
+def whole(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Reference:
+    return measure(corpus, tmp_path_factory.mktemp("whole"))
+
+
+def assert_same(corpus: Corpus, workspace: Path, reference: Reference, *more: str) -> None:
+    """Run the same command to its end and compare."""
+    assert corpus.finish(workspace, *more) == reference.code
+    assert outcome(workspace) == reference.outcome
+    assert lies(workspace) == []
+
+
+def killed_after(corpus: Corpus, workspace: Path, seconds: float, *more: str) -> str:
+    """Start a recovery, kill its group after some seconds, and return the stage that it was in."""
+    process = corpus.start(workspace, *more)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(seconds)
+    stage = stage_of(workspace)
+    assert kill(process), "the run was over before it could be killed"
+    return stage
+
+
+def killed_by_driver(corpus: Corpus, workspace: Path, kind: str, value: str, *more: str) -> str:
+    """Run a recovery that kills its own group at a certain moment; return the stage that it was in."""
+    process = corpus.start(workspace, *more, die=(kind, value))
+    said, _ = process.communicate()
+    assert process.returncode == -signal.SIGKILL, said
+    return stage_of(workspace)
+
+
+def test_a_wave_killed_in_three_places_one_after_another_ends_as_one_that_was_not(
+    corpus: Corpus, wave: Reference, tmp_path: Path
+) -> None:
+    assert wave.code == 3  # the videos that the wave leaves out are unaccounted
+    stages = [killed_by_driver(corpus, tmp_path, "after", str(number), *WAVE) for number in (25, 30)]
+    stages.append(killed_by_driver(corpus, tmp_path, "sidecar", "snapshots/", *WAVE))
+    assert stages[-1] == "merge"
+    assert (tmp_path / "snapshots" / "00000001.json").exists()
+    assert not (tmp_path / "snapshots" / "00000001.json.manifest.json").exists()
+    assert_same(corpus, tmp_path, wave, *WAVE)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", range(KILLS))
+def test_killed_at_any_moment_and_run_again_it_ends_the_same(
+    corpus: Corpus, whole: Reference, tmp_path: Path, number: int
+) -> None:
+    moment = random.Random(f"{SEED}-{number}").uniform(0, whole.ends[STAGES[-1]])
+    stage = killed_after(corpus, tmp_path, moment)
+    print(f"seed {SEED}-{number}: killed after {moment:.2f} s in {stage or 'the end'}")
+    assert_same(corpus, tmp_path, whole)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", STAGES)
+def test_killed_inside_each_stage_and_run_again_it_ends_the_same(
+    corpus: Corpus, whole: Reference, tmp_path: Path, stage: str
+) -> None:
+    lot, (start, end) = random.Random(f"{SEED}-{stage}"), whole.window(stage)
+    for _ in range(20):
+        process = corpus.start(tmp_path)
+        recovering.wait_for(tmp_path, stage, process)
+        time.sleep(lot.uniform(0.1, 0.9) * (end - start))
+        found = stage_of(tmp_path)
+        assert kill(process) or stage == STAGES[-1]
+        if found == stage or STAGES.index(stage) < len(STAGES) - 1 and found == STAGES[STAGES.index(stage) + 1]:
+            break
+    print(f"seed {SEED}-{stage}: killed in {found or 'the end'}, meant for {stage}")
+    assert_same(corpus, tmp_path, whole)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["before", "after"])
+def test_killed_beside_changes_of_the_store_it_ends_the_same(
+    corpus: Corpus, whole: Reference, tmp_path_factory: pytest.TempPathFactory, kind: str
+) -> None:
+    counting = corpus.start(tmp_path_factory.mktemp("count"), die=("count", ""))
+    said, _ = counting.communicate()
+    match = re.search(r"changes (\d+)", said)
+    assert match
+    lot = random.Random(f"{SEED}-{kind}")
+    for change in sorted(lot.sample(range(1, int(match[1])), FAULT_POINTS)):
+        workspace = tmp_path_factory.mktemp("point")
+        stage = killed_by_driver(corpus, workspace, kind, str(change))
+        print(f"seed {SEED}-{kind}: killed {kind} change {change} of {match[1]} in {stage or 'the end'}")
+        assert_same(corpus, workspace, whole)
+
+
+@pytest.mark.slow
+def test_killed_between_a_snapshot_and_its_sidecar_it_ends_the_same(
+    corpus: Corpus, whole: Reference, tmp_path: Path
+) -> None:
+    assert killed_by_driver(corpus, tmp_path, "sidecar", "snapshots/") == "merge"
+    assert_same(corpus, tmp_path, whole)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lag_s", [0.0, 0.2, 0.4, 0.8, 1.2, 1.6, 2.0, 3.0])
+def test_two_processes_of_one_run_do_no_harm(corpus: Corpus, whole: Reference, tmp_path: Path, lag_s: float) -> None:
+    first = corpus.start(tmp_path)
+    time.sleep(lag_s)
+    second = corpus.start(tmp_path)
+    said = [process.communicate(timeout=120)[0] for process in (first, second)]
+    assert [first.returncode, second.returncode] == [whole.code, whole.code], "\n--\n".join(said)
+    assert outcome(tmp_path) == whole.outcome
+    assert lies(tmp_path) == []
+
+
+def test_two_processes_of_one_wave_do_no_harm(corpus: Corpus, wave: Reference, tmp_path: Path) -> None:
+    processes = [corpus.start(tmp_path, *WAVE) for _ in range(2)]
+    said = [process.communicate(timeout=120)[0] for process in processes]
+    assert [process.returncode for process in processes] == [wave.code, wave.code], "\n--\n".join(said)
+    assert outcome(tmp_path) == wave.outcome
+    assert lies(tmp_path) == []
+
+
+@pytest.mark.parametrize(("number", "code", "more"), [(signal.SIGTERM, 75, ()), (signal.SIGINT, 130, ("--workers", "2"))])
+def test_a_signal_ends_a_recovery_soon_and_leaves_no_worker_behind(
+    corpus: Corpus, tmp_path: Path, number: int, code: int, more: tuple[str, ...]
+) -> None:
+    process = corpus.start(tmp_path, *more)
+    recovering.wait_for(tmp_path, "repair", process)
+    workers: list[psutil.Process] = []
+    while not workers:
+        workers = psutil.Process(process.pid).children(recursive=True)
+    time.sleep(0.2)
+    sent = time.monotonic()
+    process.send_signal(number)
+    said, _ = process.communicate(timeout=30)
+    assert process.returncode == code, said
+    assert time.monotonic() - sent < 5
+    _, alive = psutil.wait_procs(workers, timeout=2)
+    assert alive == []
+    assert "the same command" in said.splitlines()[-1], said
+
+
+@contextlib.contextmanager
+def small_disk(folder: Path, size: str) -> Iterator[Path]:
+    """Mount a small file system, or skip where that is not allowed."""
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True)
+    except FileNotFoundError:
+        pytest.skip("there is no mount command")
+    if done.returncode:
+        pytest.skip(f"a tmpfs cannot be mounted here: {done.stderr.strip()}")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.mark.parametrize("size", ["64k", "300k", "2m"])
+def test_a_full_disk_is_75_and_with_more_room_the_same_command_goes_on(
+    corpus: Corpus, wave: Reference, tmp_path: Path, size: str
+) -> None:
+    with small_disk(tmp_path / "disk", size) as disk:
+        process = corpus.start(disk, *WAVE)
+        said, _ = process.communicate(timeout=60)
+        assert process.returncode == 75, said
+        assert "disk space" in said.splitlines()[-1], said
+        subprocess.run(["mount", "-o", "remount,size=200m", str(disk)], check=True)
+        assert_same(corpus, disk, wave, *WAVE)
+
+
+def test_nothing_temporary_is_left_behind_by_a_run_that_ended(corpus: Corpus, tmp_path: Path) -> None:
+    assert corpus.recover(tmp_path, *WAVE) == 3
+    assert recovering.temporaries(tmp_path) == []
+    assert not [name for name in os.listdir(tmp_path) if name not in ("runs", "snapshots", "objects")]

@@ -1,0 +1,406 @@
+"""What is published: snapshots as a chain, rollback as one more of them, export as plain parquet."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from resplice.io import snapshots
+from resplice.io.store import LocalStore
+from resplice.pipelines.__main__ import main
+from resplice.transforms.records import UserError
+from resplice.transforms.replace import RUN, Shard, Snapshot, live_shards, merged, rolled_back
+
+FOLDERS = ("raw", "transcribed", "validation", "workspace")
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A corpus with two historical shards and no snapshot; the current folder, so that its resplice.toml holds."""
+    corpus = tmp_path / "corpus"
+    for folder in FOLDERS:
+        (corpus / folder).mkdir(parents=True)
+    (corpus / "resplice.toml").write_text("")
+    old = {"video_id": ["a", "a", "b"], "segment_file": ["x.flac", "y.flac", "x.flac"], "score": [1, 2, 3]}
+    pq.write_table(pa.table(old), corpus / "validation" / "one.parquet")
+    (corpus / "validation" / "deep").mkdir()
+    only_a = {"video_id": ["a"], "segment_file": ["z.flac"], "judge": ["nobody"]}
+    pq.write_table(pa.table(only_a), corpus / "validation" / "deep" / "two.parquet")
+    monkeypatch.chdir(corpus)
+    yield corpus
+
+
+def merge(root: Path, run_id: str, video: str, segments: list[str]) -> Snapshot:
+    """Publish what a merge of one video would, without its pipeline."""
+    workspace, validation = LocalStore(str(root / "workspace")), LocalStore(str(root / "validation"))
+    path = root / "workspace" / "runs" / run_id / "shard.parquet"
+    path.parent.mkdir(parents=True)
+    status = ["passed"] * len(segments)
+    pq.write_table(
+        pa.table({"video_id": [video] * len(segments), "segment_file": segments, "status": status}), path
+    )  # fmt: skip
+    key, sha = snapshots.adopt_own(workspace, f"runs/{run_id}/shard.parquet", ".parquet")
+    latest = snapshots.latest(workspace)
+    live = [
+        snapshots.adopt(workspace, validation, shard)
+        for shard in live_shards(latest, snapshots.found_history(validation))
+    ]
+    new = [Shard(f"runs/{run_id}/shard.parquet", "", RUN, run_id, len(segments), key, sha)]
+    parent = snapshots.digest_of(workspace, latest.number)
+    drops = {shard.key: [video] for shard in live}
+    snapshot = merged(latest, live, new, drops, {video: None}, run_id, parent)
+    snapshots.publish(workspace, snapshot)
+    return snapshot
+
+
+@pytest.fixture
+def published(root: Path) -> Path:
+    """Snapshot 1 replaces video a, snapshot 2 video b."""
+    merge(root, "r1", "a", ["x", "y_split0", "y_split1"])
+    merge(root, "r2", "b", ["x"])
+    return root
+
+
+def rows(root: Path, number: int | None = None) -> list[tuple[str, str]]:
+    table = snapshots.dataset(str(root / "workspace"), number).to_table()
+    return sorted(zip(table["video_id"].to_pylist(), table["segment_file"].to_pylist(), strict=True))
+
+
+HISTORY = [("a", "x.flac"), ("a", "y.flac"), ("a", "z.flac"), ("b", "x.flac")]
+ONE = [("a", "x"), ("a", "y_split0"), ("a", "y_split1"), ("b", "x.flac")]
+TWO = [("a", "x"), ("a", "y_split0"), ("a", "y_split1"), ("b", "x")]
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def exported(folder: Path) -> list[tuple[str, str]]:
+    found = [row for part in sorted(folder.iterdir()) for row in pq.read_table(part).to_pylist()]
+    return sorted((row["video_id"], row["segment_file"]) for row in found)
+
+
+# snapshots
+
+
+def test_snapshots_lists_what_counts_in_each(published: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["snapshots", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    found = [(s["number"], s["parent"], s["kind"], s["run_id"], s["shards"], s["rows"], s["videos"], s["fault"])
+             for s in said["snapshots"]]  # fmt: skip
+    assert found == [(1, None, "merge", "r1", 3, 4, 1, ""), (2, 1, "merge", "r2", 4, 4, 2, "")]
+    assert all(s["bytes"] > 0 for s in said["snapshots"])
+    assert main(["snapshots"]) == 0
+    assert "digest of its parent holds" in capsys.readouterr().out
+
+
+def test_snapshots_before_any_says_so(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["snapshots"]) == 0
+    assert "no snapshot" in capsys.readouterr().out
+    assert main(["snapshots", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"chain": "ok", "snapshots": []}
+
+
+def add_space(root: Path) -> None:
+    file = root / "workspace" / "snapshots" / "00000001.json"
+    file.write_bytes(file.read_bytes() + b" ")
+
+
+def remove_parent(root: Path) -> None:
+    (root / "workspace" / "snapshots" / "00000001.json").unlink()
+
+
+def break_json(root: Path) -> None:
+    (root / "workspace" / "snapshots" / "00000002.json").write_text("{")
+
+
+def exchange_numbers(root: Path) -> None:
+    folder = root / "workspace" / "snapshots"
+    shutil.copy(folder / "00000001.json", folder / "00000002.json")
+
+
+def remove_object(root: Path) -> None:
+    [snapshot] = [json.loads((root / "workspace" / "snapshots" / "00000002.json").read_text())]
+    (root / "workspace" / snapshot["shards"][-1]["key"]).unlink()
+
+
+def damage_object(root: Path) -> None:
+    [snapshot] = [json.loads((root / "workspace" / "snapshots" / "00000002.json").read_text())]
+    (root / "workspace" / snapshot["shards"][0]["key"]).write_bytes(b"PAR1")
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        (add_space, "parent_sha256"),
+        (remove_parent, "parent is 1"),
+        (break_json, "cannot be read"),
+        (exchange_numbers, "says number 1"),
+        (remove_object, "objects are gone"),
+        (damage_object, "parquet_footer"),
+    ],
+)
+def test_snapshots_tells_a_broken_chain(
+    published: Path, capsys: pytest.CaptureFixture[str], damage: object, told: str
+) -> None:
+    assert callable(damage)
+    damage(published)
+    assert main(["snapshots", "--json"]) == 4
+    said = json.loads(capsys.readouterr().out)
+    assert said["chain"] == "broken"
+    assert told in said["snapshots"][-1]["fault"]
+    assert main(["snapshots"]) == 4
+
+
+# rollback
+
+
+@pytest.mark.parametrize(("to", "wanted"), [(0, HISTORY), (1, ONE)])
+def test_rollback_publishes_an_earlier_state_as_a_new_snapshot(
+    published: Path, to: int, wanted: list[tuple[str, str]]
+) -> None:
+    before = files(published / "workspace" / "snapshots")
+    assert main(["rollback", "--to", str(to)]) == 0
+    after = files(published / "workspace" / "snapshots")
+    assert {name: after[name] for name in before} == before
+    assert after.keys() - before.keys() == {"00000003.json", "00000003.json.manifest.json"}
+    assert rows(published) == rows(published, 3) == wanted
+    assert rows(published, 2) == TWO
+
+
+def test_rollbacks_can_be_rolled_back(published: Path) -> None:
+    for to, wanted in ((1, ONE), (0, HISTORY), (2, TWO), (3, ONE), (0, HISTORY)):
+        assert main(["rollback", "--to", str(to)]) == 0
+        assert rows(published) == wanted
+    assert main(["snapshots"]) == 0
+    assert main(["manifest", "verify", "workspace/snapshots/00000007.json.manifest.json"]) == 0
+
+
+def test_rollback_records_the_run_and_its_parent(published: Path) -> None:
+    assert main(["rollback", "--to", "1", "--run-id", "undo-b"]) == 0
+    store = LocalStore(str(published / "workspace"))
+    new = snapshots.latest(store)
+    assert (new.number, new.parent, new.kind, new.run_id) == (3, 2, "rollback", "undo-b")
+    assert new.parent_sha256 == snapshots.digest_of(store, 2)
+
+
+def test_rollback_to_the_current_state_does_nothing(published: Path) -> None:
+    before = files(published)
+    assert main(["rollback", "--to", "2"]) == 0
+    assert files(published) == before
+    assert main(["rollback", "--to", "1"]) == main(["rollback", "--to", "1"]) == 0
+    assert snapshots.numbers(LocalStore(str(published / "workspace"))) == [1, 2, 3]
+
+
+def test_rollback_killed_before_its_sidecar_only_adds_it(published: Path) -> None:
+    assert main(["rollback", "--to", "1"]) == 0
+    before = files(published)
+    sidecar = published / "workspace" / "snapshots" / "00000003.json.manifest.json"
+    said = json.loads(sidecar.read_text())["run_provenance"]["outputs"]
+    sidecar.unlink()
+    assert rows(published) == ONE
+    assert main(["rollback", "--to", "1"]) == 0
+    after = files(published)
+    assert after.keys() == before.keys()
+    assert {name for name in after if after[name] != before[name]} <= {str(sidecar.relative_to(published))}
+    assert json.loads(sidecar.read_text())["run_provenance"]["outputs"] == said
+
+
+def test_rollback_dry_run_writes_nothing(published: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = files(published)
+    assert main(["rollback", "--to", "1", "--dry-run"]) == 0
+    assert files(published) == before
+    assert "snapshot 3 would be the state of snapshot 1" in capsys.readouterr().out
+
+
+def test_rollback_to_an_unknown_snapshot_names_those_there(published: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["rollback", "--to", "7"]) == 2
+    assert "no snapshot 7" in (err := capsys.readouterr().err) and "1, 2" in err
+
+
+@pytest.mark.parametrize("to", [0, 1])
+def test_rollback_without_any_snapshot_is_usage(root: Path, to: int) -> None:
+    assert main(["rollback", "--to", str(to)]) == 2
+    assert files(root / "workspace") == {}
+
+
+def test_rollback_to_a_state_whose_objects_are_gone_fails(published: Path) -> None:
+    store = LocalStore(str(published / "workspace"))
+    run_of_one = next(shard for shard in snapshots.load(store, 1).shards if shard.origin == RUN)
+    store.delete(run_of_one.key)
+    assert main(["rollback", "--to", "1"]) == 1
+    assert snapshots.numbers(store) == [1, 2]
+
+
+def test_a_lost_race_for_the_number_is_a_conflict_and_a_lost_answer_is_none(published: Path) -> None:
+    store = LocalStore(str(published / "workspace"))
+    latest, digest = snapshots.latest(store), snapshots.digest_of(store, 2)
+    mine, other = (rolled_back(latest, snapshots.load(store, 1), digest, run) for run in ("mine", "other"))
+    snapshots.publish(store, other)
+    snapshots.publish(store, other)
+    with pytest.raises(UserError) as lost:
+        snapshots.publish(store, mine)
+    assert lost.value.exit_code == 4
+    assert snapshots.latest(store).run_id == "other"
+
+
+# export
+
+
+@pytest.mark.parametrize(("to", "wanted"), [(None, TWO), (1, ONE), (0, HISTORY)])
+def test_export_writes_the_live_results(
+    published: Path, tmp_path: Path, to: int | None, wanted: list[tuple[str, str]]
+) -> None:
+    if to is not None:
+        assert main(["rollback", "--to", str(to)]) == 0
+    out = tmp_path / "out"
+    assert main(["export", "--to", str(out)]) == 0
+    assert exported(out) == wanted
+    assert main(["manifest", "verify", f"{out}.manifest.json"]) == 0
+
+
+def test_export_before_any_snapshot_is_history_as_found(root: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert main(["export", "--to", str(out)]) == 0
+    assert exported(out) == HISTORY
+    assert files(root / "workspace") == {}
+
+
+def test_export_has_a_file_for_each_shard_with_rows_left_and_its_own_columns(published: Path, tmp_path: Path) -> None:
+    assert main(["rollback", "--to", "1"]) == 0
+    out = tmp_path / "new" / "out"
+    assert main(["export", "--to", str(out)]) == 0
+    columns = {part.name: pq.read_schema(part).names for part in out.iterdir()}
+    assert columns == {
+        "part-00000.parquet": ["video_id", "segment_file", "score"],
+        "part-00001.parquet": ["video_id", "segment_file", "status"],
+    }
+    metadata = [pq.read_metadata(part).metadata for part in sorted(out.iterdir())]
+    assert [m[b"run_id"] for m in metadata] == [b"", b"r1"]
+    assert all(b"code_version" in m and b"settings_sha256" in m for m in metadata)
+
+
+def test_export_is_the_same_bytes_every_time(published: Path, tmp_path: Path) -> None:
+    for name in ("out", "again"):
+        assert main(["export", "--to", str(tmp_path / name)]) == 0
+    assert files(tmp_path / "out") == files(tmp_path / "again") != {}
+
+
+def test_export_of_a_shard_of_several_batches_keeps_every_row(root: Path, tmp_path: Path) -> None:
+    count = 150_000
+    many = pa.table({"video_id": ["v", "a", "w"] * (count // 3), "segment_file": [f"{n}.flac" for n in range(count)]})
+    pq.write_table(many, root / "validation" / "many.parquet")
+    merge(root, "r1", "a", ["x"])
+    assert main(["export", "--to", str(tmp_path / "out")]) == 0
+    assert exported(tmp_path / "out") == rows(root)
+
+
+def test_export_into_its_own_folder_again_does_nothing(published: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    assert main(["export", "--to", str(out)]) == 0
+    before = files(tmp_path)
+    assert main(["export", "--to", str(out)]) == 0
+    assert files(tmp_path) == before
+
+
+def test_export_killed_before_its_sidecar_only_adds_it(published: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert main(["export", "--to", str(out)]) == 0
+    before = files(out)
+    (tmp_path / "out.manifest.json").unlink()
+    assert main(["export", "--to", str(out)]) == 0
+    assert files(out) == before
+    assert main(["manifest", "verify", f"{out}.manifest.json"]) == 0
+
+
+def test_export_dry_run_tells_the_same_and_writes_nothing(
+    published: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, before = tmp_path / "out", files(tmp_path)
+    assert main(["export", "--to", str(out), "--dry-run"]) == 0
+    dry = capsys.readouterr().out
+    assert files(tmp_path) == before
+    assert main(["export", "--to", str(out)]) == 0
+    assert capsys.readouterr().out == dry.replace("would write", "wrote")
+
+
+def foreign_file(out: Path) -> None:
+    out.mkdir()
+    (out / "notes.txt").write_text("mine")
+
+
+def foreign_parquet(out: Path) -> None:
+    out.mkdir()
+    pq.write_table(pa.table({"x": [1]}), out / "part-00000.parquet")
+
+
+def no_parquet(out: Path) -> None:
+    out.mkdir()
+    (out / "part-00000.parquet").write_bytes(b"half")
+
+
+def a_file(out: Path) -> None:
+    out.write_text("mine")
+
+
+def former_state(out: Path) -> None:
+    assert main(["rollback", "--to", "1"]) == 0
+    assert main(["export", "--to", str(out)]) == 0
+    assert main(["rollback", "--to", "2"]) == 0
+
+
+def cut_without_sidecar(out: Path) -> None:
+    assert main(["export", "--to", str(out)]) == 0
+    Path(f"{out}.manifest.json").unlink()
+    (out / "part-00000.parquet").unlink()
+
+
+@pytest.mark.parametrize(
+    "prepare", [foreign_file, foreign_parquet, no_parquet, a_file, former_state, cut_without_sidecar]
+)
+def test_export_refuses_a_folder_that_holds_anything_else(published: Path, tmp_path: Path, prepare: object) -> None:
+    assert callable(prepare)
+    prepare(tmp_path / "out")
+    before = files(tmp_path)
+    assert main(["export", "--to", str(tmp_path / "out")]) == 2
+    assert files(tmp_path) == before
+
+
+def test_export_that_was_changed_is_a_difference(published: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert main(["export", "--to", str(out)]) == 0
+    (out / "part-00000.parquet").unlink()
+    assert main(["export", "--to", str(out)]) == 4
+
+
+@pytest.mark.parametrize("inside", FOLDERS)
+def test_export_never_writes_into_the_corpus(published: Path, inside: str) -> None:
+    before = files(published)
+    assert main(["export", "--to", f"{inside}/out"]) == 2
+    assert files(published) == before
+
+
+def test_export_that_fails_leaves_nothing_behind(published: Path, tmp_path: Path) -> None:
+    store = LocalStore(str(published / "workspace"))
+    last = snapshots.latest(store).shards[-1].key
+    (published / "workspace" / last).write_bytes(b"no parquet")
+    before = files(tmp_path)
+    assert main(["export", "--to", str(tmp_path / "new" / "out")]) == 1
+    assert files(tmp_path) == before
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_export_notes_history_that_no_snapshot_names(
+    published: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pq.write_table(pa.table({"video_id": ["new"], "segment_file": ["n.flac"]}), "validation/late.parquet")
+    assert main(["export", "--to", str(tmp_path / "out")]) == 0
+    assert "that no snapshot names yet (1)" in capsys.readouterr().err
+    assert exported(tmp_path / "out") == TWO
