@@ -12,6 +12,7 @@ from resplice.io import refusals, results, shards, sidecars
 from resplice.io.context import Context
 from resplice.io.judging import Judge, Source, shard_key
 from resplice.io.rows import Row
+from resplice.io.spool import digest
 from resplice.io.store import Place
 from resplice.io.work import Item
 from resplice.transforms.audit import RowName, in_stem_order
@@ -53,12 +54,14 @@ class Describe:
             if isinstance(source, Refusal):
                 yield {"video_id": video, "refused": str(source.reason), "detail": source.detail}
                 continue
+            blob = source.place.store.open(source.key)
             members = [
                 {"stem": stem(segment), "db_segment_file": name.segment_file, "row_id": name.id,
                  "member": source.members[segment].name, "offset": source.members[segment].offset,
-                 "bytes": source.members[segment].size}
+                 "bytes": source.members[segment].size, "sha256": digest(blob, source.members[segment])}
                 for segment, name in in_stem_order(names)
             ]  # fmt: skip
+            blob.close()
             sha = sidecars.digest(source.place.store, source.key)
             yield {"video_id": video, "tar": source.place.path(source.key), "tar_sha256": sha, "segments": members}
 

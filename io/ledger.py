@@ -1,13 +1,13 @@
 """Who is done, with which fingerprint: the one memory of a stage that a second process trusts.
 
-Entries are kept in one small object a work item (`{stage}/ledger/….jsonl`), replaced as a whole; the entry of a
+Entries are kept in one small object a work item (`{stage}/ledger/….jsonl`), changed by compare-and-set; the entry of a
 unit with the highest `seq` (the number of the process within the run) counts.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -55,16 +55,29 @@ def load(store: Store, stage: str) -> dict[str, Entry]:
     """Return the latest entry of every unit of a stage."""
     entries: dict[str, Entry] = {}
     for head in store.list(folder(stage)):
-        for text in store.read(head.key).decode().splitlines():
-            entry = Entry(**json.loads(text))
-            if entry.unit not in entries or entry.seq >= entries[entry.unit].seq:
-                entries[entry.unit] = entry
+        _take(entries, _parsed(store.read(head.key)))
     return entries
 
 
 def save(store: Store, stage: str, item: str, entries: Iterable[Entry]) -> None:
-    """Replace the entries of one work item, if they differ from what is there."""
-    key = f"{folder(stage)}{item}.jsonl"
-    data = provenance.jsonl(asdict(entry) for entry in sorted(entries, key=lambda entry: entry.unit))
-    if store.head(key) is None or store.read(key) != data:
-        store.replace(key, data, None)
+    """Enter the outcomes of one work item beside those of another process of the run, which are not lost."""
+    key, mine = f"{folder(stage)}{item}.jsonl", list(entries)
+    while True:
+        head = store.head(key)
+        before = store.read(key) if head else b""
+        latest: dict[str, Entry] = {}
+        _take(latest, _parsed(before))
+        _take(latest, mine)
+        data = provenance.jsonl(asdict(latest[unit]) for unit in sorted(latest))
+        if (head and data == before) or store.replace(key, data, head.token if head else ""):
+            return
+
+
+def _parsed(data: bytes) -> Iterator[Entry]:
+    return (Entry(**json.loads(text)) for text in data.decode().splitlines())
+
+
+def _take(latest: dict[str, Entry], entries: Iterable[Entry]) -> None:
+    for entry in entries:
+        if entry.unit not in latest or entry.seq >= latest[entry.unit].seq:
+            latest[entry.unit] = entry

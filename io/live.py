@@ -108,8 +108,8 @@ class IndexShard:
 
 
 def folder(context: Context, stage: str) -> str:
-    """Return where a stage keeps its spilled shards; the stage removes them when it ends."""
-    return f"{context.stage(stage)}/live"
+    """Return where this process keeps the spilled shards of a stage; the stage removes them when it ends."""
+    return f"{context.stage(stage)}/live/{context.run.seq:04d}"
 
 
 def _by_range(table: pa.Table) -> Iterator[tuple[int, pa.RecordBatch]]:
@@ -141,7 +141,7 @@ def read_spills(store: Store, spills: Iterable[Spill]) -> Iterator[LiveRow]:
 
 
 def clear(context: Context, stage: str) -> None:
-    """Remove the spilled shards of a stage."""
+    """Remove the spilled shards that this process made for a stage."""
     store = context.workspace.store
     for head in list(store.list(folder(context, stage) + "/")):
         store.delete(head.key)

@@ -31,6 +31,10 @@ class OverlayStore:
         heads.update((head.key, head) for head in self._above.list(prefix))
         yield from (heads[key] for key in sorted(heads))
 
+    def folders(self, prefix: str) -> Iterator[str]:
+        """Yield the folders of both layers, sorted."""
+        yield from sorted({*self._below.folders(prefix), *self._above.folders(prefix)})
+
     def head(self, key: str) -> Head | None:
         """Return the upper layer's object, else the lower one's."""
         return self._above.head(key) or (None if self._hidden(key) else self._below.head(key))

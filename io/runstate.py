@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -15,7 +14,6 @@ from resplice.io.refusals import Refused
 from resplice.io.store import Store
 from resplice.transforms.records import UserError
 
-_RUN = re.compile(r"runs/([^/]+)/run\.json")
 ENDED, BEGUN = "ended", "begun"
 _OF_THE_PLAN = ("repair", "validate", "merge")
 
@@ -41,7 +39,7 @@ class StageState:
 
 def known_runs(store: Store) -> list[str]:
     """Return the ids of all runs of a workspace, sorted."""
-    return sorted(match[1] for head in store.list("runs/") if (match := _RUN.fullmatch(head.key)))
+    return [name for name in store.folders("runs/") if store.head(f"runs/{name}/run.json") is not None]
 
 
 def record(context: Context) -> dict[str, Any]:

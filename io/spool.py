@@ -50,12 +50,13 @@ def read_index(store: Store, key: str) -> list[dict[str, Any]]:
     """Read a tar and return its index, as `Spool.write_tar` does."""
     blob = store.open(key)
     try:
-        return [{"name": m.name, "bytes": m.size, "sha256": _digest(blob, m)} for m in tars.read_members(blob)]
+        return [{"name": m.name, "bytes": m.size, "sha256": digest(blob, m)} for m in tars.read_members(blob)]
     finally:
         blob.close()
 
 
-def _digest(blob: tars.Source, member: tars.Member) -> str:
+def digest(blob: tars.Source, member: tars.Member) -> str:
+    """Return the SHA-256 of a member, read in blocks."""
     sha = hashlib.sha256()
     for offset in range(0, member.size, _CHUNK):
         sha.update(blob.read_at(member.offset + offset, min(_CHUNK, member.size - offset)))

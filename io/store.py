@@ -58,6 +58,10 @@ class Store(Protocol):
         """Yield the objects whose key begins with `prefix`, sorted by key."""
         ...
 
+    def folders(self, prefix: str) -> Iterator[str]:
+        """Yield the names that follow `prefix` (it ends with /) up to the next /, sorted, without reading on."""
+        ...
+
     def head(self, key: str) -> Head | None:
         """Return what is known of one object, or None."""
         ...
@@ -123,6 +127,11 @@ class LocalStore:
         for key in sorted(self._keys(folder)):
             if key.startswith(prefix) and (head := self.head(key)) is not None:
                 yield head
+
+    def folders(self, prefix: str) -> Iterator[str]:
+        """Yield the names of the folders directly below one."""
+        folder = self._root / prefix
+        yield from sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else ()
 
     def _keys(self, folder: str) -> Iterator[str]:
         for path, folders, files in os.walk(self._root / folder):

@@ -50,7 +50,9 @@ def freeze(session: Session, refresh: bool = False) -> None:
         _say(session, json.loads(store.read(f"{stage}/baseline.json")))
         return
     _check_places(context)
-    store.delete(f"{stage}/baseline.json")
+    if refresh:  # else there is none, or another process of this run has just finished it
+        store.delete(f"{stage}/baseline.json")
+        store.delete(f"{context.stage('verify')}/coverage.json")  # it was of the world before
     works, frozen = divide(context)
     refusals.put(store, f"{stage}/world.json", provenance.document(asdict(frozen)))
     with session.pipeline() as pipeline:

@@ -43,7 +43,7 @@ def merge(session: Session) -> None:
     live = snapshots.live(workspace, context.validation.store)
     todo = items(context, "validate", videos)
     new = new_shards(context, todo)
-    refused = refused_in(context, "repair", "validate")
+    refused, unrepaired = refused_in(context, "repair", "validate"), refused_in(context, "repair")
     with session.pipeline() as pipeline:
         build(pipeline, context, todo, live, new, set(refused))
     decisions = {record["video_id"]: record for record in gathered(context, "merge", "replacements")}
@@ -55,7 +55,7 @@ def merge(session: Session) -> None:
         for name in record["drop_from"]:
             drops.setdefault(names.get(name, name), []).append(video)
     replaced = {
-        video.video_id: _tar(context, video, latest, refused, drifted)
+        video.video_id: _tar(context, video, latest, {*unrepaired, *drifted})
         for video in videos
         if not decisions[video.video_id]["kept"]
     }
@@ -127,14 +127,12 @@ def _own(context: Context, shard: Shard, drifted: Sequence[str]) -> Shard:
     return Shard(shard.source, "", RUN, shard.run_id, shard.rows, key, sha, tuple(drifted))
 
 
-def _tar(
-    context: Context, video: Planned, latest: Snapshot, refused: Collection[str], drifted: Collection[str]
-) -> Tar | None:
+def _tar(context: Context, video: Planned, latest: Snapshot, without: Collection[str]) -> Tar | None:
     """Return the repaired tar of a video as an immutable object; without one, what the snapshot named before."""
     id_ = video.video_id
     key = f"{context.stage('repair')}/transcribed/{tar_name(id_)}"
     sidecar = sidecars.load(context.workspace.store, key)
-    if video.wrong_tar and sidecar and id_ not in drifted and id_ not in refused_in(context, "repair"):
+    if video.wrong_tar and sidecar and id_ not in without:
         return snapshots.own_tar(context.workspace.store, key, sidecar["run_provenance"]["outputs"]["tar"]["sha256"])
     return latest.videos[id_].tar if id_ in latest.videos else None
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from resplice.io import live, refusals, shards, sidecars, snapshots
+from resplice.io import live, refusals, runstate, shards, sidecars, snapshots
 from resplice.io.context import Context
 from resplice.io.gather import Gather, gathered
 from resplice.io.planning import FindAffected
@@ -73,6 +73,7 @@ def make(session: Session, wave: Selection) -> None:
         build(pipeline, context, load_world(context), base)
     live.clear(context, "plan")
     _write(session, wave, base, asked["baseline"])
+    _tell(session, wave, base)
     show(session)
 
 
@@ -145,6 +146,21 @@ def _write(session: Session, wave: Selection, base: Snapshot, baseline_sha256: s
     total = _videos(context)
     session.finish("plan", total, len(planned), total - len(planned) - len(bad), bad)
     _sidecar(context, facts, bad)
+
+
+def _tell(session: Session, wave: Selection, base: Snapshot) -> None:
+    """Say what the plan does not use: work of other runs that was never merged, listed ids that are not affected."""
+    context = session.context
+    merged = {entry.run_id for entry in base.videos.values()}
+    for run_id in runstate.known_runs(context.workspace.store):
+        if run_id not in (*merged, context.run.id) and refusals.load_summary(
+            context.workspace.store, f"runs/{run_id}/validate"
+        ):
+            session.note(f"plan: run {run_id!r} was validated, but never merged: its work is not used")
+    if wave.videos is not None:
+        found = {record["video_id"] for record in gathered(context, "plan", "candidates")}
+        if strange := sorted(wave.videos - found):
+            session.note(f"plan: {len(strange)} of the listed videos are not affected (first: {strange[0]})")
 
 
 def _videos(context: Context) -> int:

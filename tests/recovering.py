@@ -137,6 +137,8 @@ def outcome(workspace: Path, run: str = RUN) -> dict[str, Any]:
     found = {}
     for path in sorted(p for p in workspace.rglob("*") if p.is_file() and not p.name.startswith(TEMPORARY)):
         key = path.relative_to(workspace).as_posix()
+        if "/live/" in key:  # what a killed process spilled; nothing reads it again
+            continue
         if key.endswith(SIDECAR) or "/ledger/" in key or path.name in ("run.json", "replacements.jsonl", "adopted.jsonl"):
             found[key] = "is there"
         elif path.name == "refused.jsonl":

@@ -191,17 +191,19 @@ def test_there_are_at_least_128_items_also_if_videos_have_no_known_audio(silent:
 
 @settings(deadline=None)
 @given(loads, st.randoms(use_true_random=False))
-def test_items_depend_on_the_plan_and_not_on_the_order_of_a_dictionary(seconds: dict[str, float], random: object) -> None:
+def test_items_depend_on_the_plan_and_not_on_the_order_of_a_dictionary(
+    seconds: dict[str, float], random: object
+) -> None:
     shuffled = list(seconds)
     random.shuffle(shuffled)  # type: ignore[attr-defined]
     assert work_items({video: seconds[video] for video in shuffled}) == work_items(seconds)
 
 
 def test_items_are_of_about_equal_length() -> None:
-    items = work_items({str(n): float(1 + n % 50) for n in range(4000)})
+    items = work_items({str(n): float(1 + n % 50) for n in range(1000)})
     totals = [sum(float(1 + int(video) % 50) for video in item) for item in items]
+    assert len(items) == 128
     assert max(totals) - min(totals) <= 50
-    assert max(totals) <= 600
 
 
 def test_one_long_video_is_alone() -> None:

@@ -105,13 +105,19 @@ JOBS: dict[str, tuple[Build, tuple[str, ...], tuple[str, ...]]] = {
         ("Drift/Check", "IndexOld/Index", "IndexNew/Index", "Replace/Group", "Replace/Decide"),
         ("Items", "LiveShards", "NewShards"),
     ),
-    "verify": (build_verify, ("IndexResults/Index", "Cover/Group", "Cover/Place"), ("LiveShards", "Ranges", "Standings")),
+    "verify": (
+        build_verify,
+        ("IndexResults/Index", "Cover/Group", "Cover/Place"),
+        ("LiveShards", "Ranges", "Standings"),
+    ),
 }
 
 
 @pytest.fixture(scope="module")
 def context(recovered: Corpus) -> Context:
-    settings = resolve(str(recovered.folder / "resplice.toml"), [f"corpus.workspace={recovered.workspace}"], {}).settings
+    settings = resolve(
+        str(recovered.folder / "resplice.toml"), [f"corpus.workspace={recovered.workspace}"], {}
+    ).settings
     return Context(Run("r", str(recovered.workspace), "test", ""), replace(settings))
 
 

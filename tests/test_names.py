@@ -9,7 +9,27 @@ from hypothesis import strategies as st
 from resplice.transforms.names import esc, parse_stem, read_row, read_row_or_none, stem, unesc
 from resplice.transforms.records import Reason, Refusal, Segment
 
-PARTS = ["a", "b", ".", "/", "\\", "%", "_", "_split", "split", "0", "3", "10", "03", ".flac", "%5F", "%2E", "%25", "٣", "\x00"]
+PARTS = [
+    "a",
+    "b",
+    ".",
+    "/",
+    "\\",
+    "%",
+    "_",
+    "_split",
+    "split",
+    "0",
+    "3",
+    "10",
+    "03",
+    ".flac",
+    "%5F",
+    "%2E",
+    "%25",
+    "٣",
+    "\x00",
+]
 tricky = st.lists(st.sampled_from(PARTS), min_size=1, max_size=7).map("".join)
 originals = st.one_of(st.text(min_size=1, max_size=20), tricky)
 segments = st.builds(Segment, originals, st.none() | st.integers(0, 10**12))
@@ -130,7 +150,9 @@ def test_the_stem_escapes_what_the_contract_names_and_nothing_else(
     assert parse_stem(expected) == Segment(original, index)
 
 
-@pytest.mark.parametrize("text", ["", "a.b", "a/b", "a\\b", "100%", "%2e", "%41", "%5Fsplit03", "\x7f", "_split0", "a\udce9"])
+@pytest.mark.parametrize(
+    "text", ["", "a.b", "a/b", "a\\b", "100%", "%2e", "%41", "%5Fsplit03", "\x7f", "_split0", "a\udce9"]
+)
 def test_what_no_segment_has_for_its_stem_is_no_stem(text: str) -> None:
     assert parse_stem(text) is None
 

@@ -67,7 +67,9 @@ def test_a_splitter_that_returns_samples_gives_segments_without_bounds(planned: 
     assert segments and all(segment["start_s"] is None for segment in segments)
 
 
-def test_another_splitter_version_makes_the_tar_again(planned: Planned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_splitter_version_makes_the_tar_again(
+    planned: Planned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     corpus = wave(planned(), tmp_path, VIDEO)
     module = tmp_path / "own_splitter.py"
     monkeypatch.syspath_prepend(tmp_path)
@@ -96,7 +98,9 @@ def test_a_json_writer_that_fails_costs_its_video(planned: Planned, tmp_path: Pa
     assert [line["reason"] for line in corpus.lines("repair/refused.jsonl")] == ["crashed"]
 
 
-def test_a_plug_in_that_is_not_there_stops_before_any_work(planned: Planned, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_plug_in_that_is_not_there_stops_before_any_work(
+    planned: Planned, capsys: pytest.CaptureFixture[str]
+) -> None:
     corpus = planned()
     assert corpus("repair", "--set=polish.splitter=nowhere:f") == 2
     assert "'nowhere:f' cannot be loaded" in capsys.readouterr().err

@@ -85,7 +85,9 @@ def signals(draw: st.DrawFn) -> tuple[NDArray[Any], int, Config]:
     generator = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     full = np.iinfo(dtype).max
     parts = []
-    for frames, level in draw(st.lists(st.tuples(st.integers(1, 60), st.sampled_from([0, 0.001, 0.02, 0.5])), max_size=8)):
+    for frames, level in draw(
+        st.lists(st.tuples(st.integers(1, 60), st.sampled_from([0, 0.001, 0.02, 0.5])), max_size=8)
+    ):
         length = frames * (rate // 100) + draw(st.integers(0, 9))
         parts.append(generator.uniform(-level, level, (length, channels)) * full)
     samples = np.concatenate([np.zeros((0, channels)), *parts]).astype(dtype)

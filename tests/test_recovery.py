@@ -61,7 +61,9 @@ def test_every_summary_balances_and_every_refusal_has_a_line(recovered: Corpus) 
     for stage in ("baseline", "plan", "repair", "validate", "merge", "verify"):
         summary = recovered.json(f"{stage}/summary.json")
         assert summary["in"] == summary["done"] + summary["skipped"] + summary["refused"]
-        assert sum(summary["by_reason"].values()) == summary["refused"] == len(recovered.lines(f"{stage}/refused.jsonl"))
+        assert (
+            sum(summary["by_reason"].values()) == summary["refused"] == len(recovered.lines(f"{stage}/refused.jsonl"))
+        )
 
 
 def test_coverage_sums_to_the_rows_and_is_complete(recovered: Corpus) -> None:

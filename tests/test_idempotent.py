@@ -1,0 +1,182 @@
+"""What is done is not done again, nothing is doubled, a dry run writes nothing, and what changed is seen."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+import recovering
+import sqlalchemy as sa
+from recovering import RUN, STAGES, WAVE, Corpus, ledger, lies, outcome, refused, summary, tree
+
+from resplice.io import rows
+from resplice.io.store import LocalStore
+from resplice.pipelines.config import resolve
+from resplice.pipelines.__main__ import main
+
+
+OWN_RECORDS = ("run.json", "merge/replacements.jsonl", "merge/adopted.jsonl")
+"""What a process says of itself: merge's notes tell what was still to be dropped and adopted."""
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    """A demo corpus that no test changes."""
+    return recovering.demo(tmp_path_factory.mktemp("idempotent") / "demo")
+
+
+@pytest.fixture(scope="module")
+def wave(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The workspace of a finished wave that no test changes."""
+    workspace = tmp_path_factory.mktemp("wave")
+    assert corpus.recover(workspace, *WAVE) == 3
+    return workspace
+
+
+def bucket_counts(workspace: Path, run: str = RUN) -> dict[str, int]:
+    coverage = json.loads((workspace / "runs" / run / "verify" / "coverage.json").read_text())
+    return dict(coverage["buckets"])
+
+
+def unaccounted(workspace: Path, run: str = RUN) -> set[tuple[str, str]]:
+    table = pq.read_table(workspace / "runs" / run / "verify" / "coverage.parquet")
+    return {(r["video_id"], r["segment_file"]) for r in table.to_pylist() if r["bucket"] == "unaccounted"}
+
+
+def test_a_second_process_changes_no_byte_but_the_record_of_itself(
+    corpus: Corpus, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert corpus.recover(tmp_path, *WAVE) == 3
+    first, before = capsys.readouterr().out.splitlines(), tree(tmp_path)
+    assert corpus.recover(tmp_path, *WAVE) == 3
+    again, after = capsys.readouterr().out.splitlines(), tree(tmp_path)
+    changed = {key for key in before.keys() | after.keys() if before.get(key, ())[2:] != after.get(key, ())[2:]}
+    assert changed <= {f"runs/{RUN}/{name}" for name in OWN_RECORDS}
+    assert first[-12:] == again[-12:]
+
+
+@pytest.mark.parametrize("more", [("--direct_runner_bundle_repeat=3",), ("--workers", "2")])
+def test_bundles_that_run_four_times_or_side_by_side_double_nothing(
+    corpus: Corpus, wave: Path, tmp_path: Path, more: tuple[str, ...]
+) -> None:
+    assert corpus.recover(tmp_path, *WAVE, *more) == 3
+    assert outcome(tmp_path) == outcome(wave)
+    assert lies(tmp_path) == []
+
+
+@pytest.mark.slow
+def test_bundles_of_the_whole_recovery_that_run_four_times_double_nothing(corpus: Corpus, tmp_path: Path) -> None:
+    assert corpus.recover(tmp_path / "once") == 0
+    assert corpus.recover(tmp_path / "often", "--direct_runner_bundle_repeat=3") == 0
+    assert outcome(tmp_path / "often") == outcome(tmp_path / "once")
+
+
+@pytest.fixture
+def writes(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """What the store below every place was asked to change."""
+    asked: list[Path] = []
+
+    def counted(name: str) -> Callable[..., Any]:
+        real = getattr(LocalStore, name)
+
+        def change(self: LocalStore, key: str, *args: Any) -> Any:
+            asked.append(Path(self.url) / (args[0] if name == "copy" else key))
+            return real(self, key, *args)
+
+        return change
+
+    for name in ("create", "replace", "copy", "delete"):
+        monkeypatch.setattr(LocalStore, name, counted(name))
+    return asked
+
+
+STATEMENTS = "begin", "select", "pragma", "rollback", "commit"
+
+
+@pytest.fixture
+def statements() -> Iterator[list[str]]:
+    """Every SQL statement that any engine executes."""
+    executed: list[str] = []
+
+    def take(conn: Any, cursor: Any, statement: str, parameters: Any, context: Any, executemany: Any) -> None:
+        executed.append(statement)
+
+    sa.event.listen(sa.Engine, "before_cursor_execute", take)
+    yield executed
+    sa.event.remove(sa.Engine, "before_cursor_execute", take)
+
+
+DRY = [
+    ("baseline", ()),
+    ("plan", ("--limit", "7")),
+    ("repair", ("--retry", "all")),
+    ("validate", ("--retry", "all")),
+    ("merge", ()),
+    ("verify", ()),
+    ("recover", WAVE),
+    ("recover", (*WAVE, "--refresh", "--retry", "all")),
+    ("recover", (*WAVE, "--canary", "2")),
+    ("pack", ("--videos", "{ids}")),
+    ("validate", ("--export-work", "{work}")),
+    ("validate", ("--from", "{shards}")),
+    ("finalize", ()),
+    ("finalize", ("--apply",)),
+    ("undo", ()),
+    ("undo", ("--apply",)),
+]
+
+
+@pytest.mark.parametrize(("command", "more"), DRY)
+def test_a_dry_run_of_a_command_writes_nothing(
+    corpus: Corpus, wave: Path, tmp_path: Path, writes: list[Path], statements: list[str], command: str,
+    more: tuple[str, ...],
+) -> None:  # fmt: skip
+    (tmp_path / "ids").write_text("new\n")
+    places = {"ids": tmp_path / "ids", "work": tmp_path / "work", "shards": wave / "runs" / RUN / "validate" / "shards"}
+    before = tree(corpus.root), tree(wave)
+    code = corpus.recover(wave, *(word.format(**places) for word in more), "--dry-run", command=command)
+    assert code in (0, 2, 3)
+    assert (tree(corpus.root), tree(wave)) == before
+    assert not [path for path in writes if path.is_relative_to(corpus.root) or path.is_relative_to(wave)]
+    assert all(statement.split()[0].lower() in STATEMENTS for statement in statements)
+    assert os.listdir(tmp_path) == ["ids"]
+
+
+@pytest.mark.parametrize("words", [("export", "--to", "{out}"), ("rollback", "--to", "0")])
+def test_a_dry_run_of_a_command_without_a_run_writes_nothing(
+    corpus: Corpus, wave: Path, tmp_path: Path, writes: list[Path], words: tuple[str, ...]
+) -> None:
+    before = tree(corpus.root), tree(wave)
+    given = [word.format(out=tmp_path / "out") for word in words]
+    places = ["--config", str(corpus.root / "resplice.toml"), "--set", f"corpus.workspace={wave}"]
+    assert main([*given, *places, "--dry-run"]) == 0
+    assert (tree(corpus.root), tree(wave)) == before
+    assert writes == []
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_dry_recovery_of_a_new_run_writes_nothing_and_shows_what_a_real_one_shows(
+    corpus: Corpus, tmp_path: Path, writes: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    workspace = tmp_path / "workspace"
+    before = tree(corpus.root)
+    dry = corpus.recover(workspace, *WAVE, "--dry-run")
+    shown = capsys.readouterr().out
+    assert tree(corpus.root) == before
+    assert not workspace.exists()
+    assert not [path for path in writes if path.is_relative_to(tmp_path) or path.is_relative_to(corpus.root)]
+    assert (dry, shown) == (corpus.recover(workspace, *WAVE), capsys.readouterr().out)
+
+
+def test_the_database_is_opened_so_that_it_cannot_be_written(corpus: Corpus) -> None:
+    settings = resolve(str(corpus.root / "resplice.toml"), (), {}, {}).settings
+    engine = rows.Rows(settings.database)._engine
+    with pytest.raises(sa.exc.OperationalError, match="readonly"), engine.begin() as connection:
+        connection.execute(sa.text("update videos set status = 'touched'"))

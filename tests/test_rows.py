@@ -1,0 +1,380 @@
+"""The user's database, as real SQLite files: what is read, in which order, and that nothing is ever written unasked."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from resplice.io.rows import Row, Rows, shown
+from resplice.transforms.ranges import limits, partition
+from resplice.transforms.records import UserError
+from resplice.transforms.settings import Columns, Database, VideoColumns
+
+ROWS = """create table transcription_results (id integer primary key, video_id text, segment_file text,
+          transcription text, language text, duration_s real, created_at datetime{more})"""
+VIDEOS = "create table videos (video_id text, status text, validation_status text, updated_at text)"
+
+
+def database(
+    folder: Path,
+    *,
+    rows: str = ROWS.format(more=""),
+    videos: str = VIDEOS,
+    execute: Iterable[tuple[str, Sequence[Any]]] = (),
+) -> Database:
+    path = folder / "corpus.sqlite"
+    path.unlink(missing_ok=True)
+    connection = sqlite3.connect(path)
+    for statement in (rows, videos):
+        connection.execute(statement)
+    for statement, values in execute:
+        connection.execute(statement, values)
+    connection.commit()
+    connection.close()
+    return Database(url=f"sqlite:///{path}")
+
+
+def insert(**values: Any) -> tuple[str, Sequence[Any]]:
+    marks = ", ".join("cast(? as text)" if isinstance(value, bytes) else "?" for value in values.values())
+    return f"insert into transcription_results ({', '.join(values)}) values ({marks})", list(values.values())
+
+
+def row(n: int, video: Any, **more: Any) -> tuple[str, Sequence[Any]]:
+    return insert(id=n, video_id=video, segment_file=f"{n}.flac", **more)
+
+
+def video(name: Any, status: Any = None) -> tuple[str, Sequence[Any]]:
+    return "insert into videos values (?, 'done', ?, 'now')", [name, status]
+
+
+def everything(db: Database) -> list[Row]:
+    return list(Rows(db).between(None, None))
+
+
+def bytes_of(db: Database) -> bytes:
+    return Path(db.url.removeprefix("sqlite:///")).read_bytes()
+
+
+# What a row holds
+
+
+def test_a_row_has_its_columns_also_those_that_only_the_user_knows(tmp_path: Path) -> None:
+    values = {
+        "transcription": "größe",
+        "language": "de",
+        "duration_s": 1.5,
+        "created_at": "2024-05-01 12:00:00",
+        "speaker": "x",
+    }
+    db = database(tmp_path, rows=ROWS.format(more=", speaker text"), execute=[row(7, "v", **values)])
+    assert everything(db) == [
+        Row(7, "v", "7.flac", "größe", 1.5, {
+            "id": 7, "video_id": "v", "segment_file": "7.flac", **values, "created_at": "2024-05-01T12:00:00Z",
+        })
+    ]  # fmt: skip
+
+
+MORE = ", score numeric(10, 2), price decimal, tags json, seen timestamp, note text, count integer"
+
+
+@pytest.mark.parametrize(
+    ("column", "stored", "expected"),
+    [
+        ("created_at", "2024-05-01 12:00:00", "2024-05-01T12:00:00Z"),
+        ("created_at", "2024-05-01T12:00:00+02:00", "2024-05-01T10:00:00Z"),
+        ("created_at", "2024-05-01 12:00:00.250000", "2024-05-01T12:00:00.250000Z"),
+        ("created_at", "soon", "soon"),
+        ("created_at", None, None),
+        ("seen", "2024-05-01 12:00:00", "2024-05-01T12:00:00Z"),
+        ("note", "2024-05-01 12:00:00", "2024-05-01 12:00:00"),
+        ("score", "0.25", 0.25),
+        ("score", 3, 3),
+        ("price", "12.50", 12.5),
+        ("price", "cheap", "cheap"),
+        ("price", None, None),
+        ("tags", '{"b": [1, null], "a": "ä"}', {"b": [1, None], "a": "ä"}),
+        ("tags", "[]", []),
+        ("tags", "null", None),
+        ("tags", '"text"', "text"),
+        ("tags", "{broken", "{broken"),
+        ("tags", None, None),
+        ("note", '{"a": 1}', '{"a": 1}'),
+        ("note", "12", "12"),
+        ("count", 2**53 + 1, 2**53 + 1),
+    ],
+)
+def test_dates_decimals_and_json_become_json(tmp_path: Path, column: str, stored: Any, expected: Any) -> None:
+    db = database(tmp_path, rows=ROWS.format(more=MORE), execute=[row(1, "v", **{column: stored})])
+    value = everything(db)[0].columns[column]
+    assert value == expected
+    assert type(value) is type(expected)
+
+
+@pytest.mark.parametrize("stored", ['{"a": "\\ud800"}', '"\\udce9"', '{"\\ud800": 1}'])
+def test_a_json_column_with_half_a_character_is_still_json_in_utf_8(tmp_path: Path, stored: str) -> None:
+    db = database(tmp_path, rows=ROWS.format(more=MORE), execute=[row(1, "v", tags=stored)])
+    json.dumps(everything(db)[0].columns, ensure_ascii=False, allow_nan=False).encode()
+
+
+def test_text_that_is_not_utf_8_is_read_and_shown_with_escapes(tmp_path: Path) -> None:
+    raw = b"caf\xe9.flac"
+    db = database(tmp_path, execute=[insert(id=1, video_id="v", segment_file=raw, transcription=raw, language=b"\xff")])
+    found = everything(db)[0]
+    assert found.segment_file == "caf\udce9.flac"  # a lone surrogate, so that names can refuse it
+    assert shown(found.segment_file) == found.transcription == found.columns["segment_file"] == "caf\\xe9.flac"
+    json.dumps(found.columns, ensure_ascii=False).encode()
+
+
+def test_bytes_that_are_not_utf_8_in_a_json_column_are_shown(tmp_path: Path) -> None:
+    db = database(tmp_path, rows=ROWS.format(more=MORE), execute=[row(1, "v", tags=b'{"a": "\xe9"}')])
+    json.dumps(everything(db)[0].columns, ensure_ascii=False).encode()
+
+
+def test_a_blob_is_read_like_text(tmp_path: Path) -> None:
+    db = database(
+        tmp_path,
+        execute=[
+            ("insert into transcription_results (id, video_id, segment_file) values (1, 'v', x'612e666c6163')", [])
+        ],
+    )
+    assert everything(db)[0].segment_file == "a.flac"
+
+
+def test_nulls_are_empty_names_and_unknown_durations(tmp_path: Path) -> None:
+    db = database(tmp_path, execute=[insert(id=1)])
+    found = everything(db)[0]
+    assert (found.video_id, found.segment_file, found.transcription, found.duration_s) == ("", "", "", None)
+    assert found.columns["video_id"] is None
+    assert Rows(db).counts() == [("", 1)]
+
+
+@pytest.mark.parametrize(
+    ("declared", "stored", "expected"),
+    [("real", 1.5, 1.5), ("integer", 2, 2.0), ("text", "1.5", 1.5), ("numeric", "1.5", 1.5), ("text", "long", None)],
+)
+def test_a_duration_is_a_number_or_unknown(tmp_path: Path, declared: str, stored: Any, expected: float | None) -> None:
+    rows = ROWS.format(more="").replace("duration_s real", f"duration_s {declared}")
+    db = database(tmp_path, rows=rows, execute=[row(1, "v", duration_s=stored)])
+    assert everything(db)[0].duration_s == expected
+
+
+def test_a_table_may_have_no_duration(tmp_path: Path) -> None:
+    rows = ROWS.format(more="").replace("duration_s real, ", "")
+    db = database(tmp_path, rows=rows, execute=[row(1, "v")])
+    db = Database(db.url, columns=Columns(duration_s=""))
+    Rows(db).check()
+    assert everything(db)[0].duration_s is None
+
+
+def test_names_of_tables_and_columns_are_settings(tmp_path: Path) -> None:
+    rows = """create table "my rows" ("order" integer, vid text, "seg file" text, txt text, lang text, dur real, made text)"""
+    videos = "create table v (id text, s text, vs text, u text)"
+    db = database(tmp_path, rows=rows, videos=videos, execute=[
+        ('insert into "my rows" values (5, ?, ?, ?, ?, 2.0, ?)', ["x", "a.flac", "t", "en", "2024-05-01"]),
+        ("insert into v values ('x', 'a', 'b', 'c')", []),
+    ])  # fmt: skip
+    db = Database(db.url, "my rows", "v", Columns("order", "vid", "seg file", "txt", "lang", "dur", "made"),
+                  VideoColumns("id", "s", "vs", "u"))  # fmt: skip
+    Rows(db).check()
+    found = everything(db)[0]
+    assert (found.id, found.video_id, found.segment_file, found.duration_s) == (5, "x", "a.flac", 2.0)
+    assert Rows(db).statuses() == {"x": "b"}
+
+
+# Ids
+
+
+def test_row_ids_are_integers_or_text_as_the_column_says(tmp_path: Path) -> None:
+    whole = database(tmp_path, execute=[row(7, "v")])
+    assert (Rows(whole).id_type, everything(whole)[0].id) == ("int64", 7)
+    (tmp_path / "t").mkdir()
+    text = ROWS.format(more="").replace("id integer primary key", "id text")
+    named = database(tmp_path / "t", rows=text, execute=[insert(id="0007", video_id="v", segment_file="a")])
+    assert (Rows(named).id_type, everything(named)[0].id) == ("string", "0007")
+
+
+def test_an_integer_id_that_holds_text_is_the_users_error(tmp_path: Path) -> None:
+    rows = ROWS.format(more="").replace("id integer primary key", "id integer")
+    db = database(tmp_path, rows=rows, execute=[insert(id="seven", video_id="v", segment_file="a")])
+    with pytest.raises(UserError, match="seven"):
+        everything(db)
+
+
+def test_integer_video_ids_are_text_everywhere_and_sorted_as_text(tmp_path: Path) -> None:
+    rows, videos = (sql.replace("video_id text", "video_id integer") for sql in (ROWS.format(more=""), VIDEOS))
+    db = database(tmp_path, rows=rows, videos=videos, execute=[
+        *(row(n, vid) for n, vid in enumerate([10, 9, 10, 100])), video(9, "a"), video(10, "b"),
+    ])  # fmt: skip
+    reader = Rows(db)
+    assert reader.counts() == [("10", 2), ("100", 1), ("9", 1)]
+    assert [r.video_id for r in reader.between("10", "9")] == ["100", "9"]
+    assert [r.id for r in reader.of(["10"])["10"]] == [0, 2]
+    assert reader.statuses() == reader.status_of(["9", "10"]) == {"9": "a", "10": "b"}
+    assert Rows(db, writable=True).set_status([("10", "b", "validated")]) == []
+    assert reader.status_of(["10"]) == {"10": "validated"}
+
+
+@pytest.mark.parametrize("collation", ["", " collate nocase", " collate rtrim"])
+def test_ids_that_differ_in_case_or_blanks_are_two_videos_whatever_the_collation(
+    tmp_path: Path, collation: str
+) -> None:
+    ids = ["a", "A", "a ", "b", "B"]
+    rows, videos = (sql.replace("video_id text", f"video_id text{collation}") for sql in (ROWS.format(more=""), VIDEOS))
+    videos = videos.replace("validation_status text", f"validation_status text{collation}")
+    db = database(tmp_path, rows=rows, videos=videos,
+                  execute=[*(row(n, vid) for n, vid in enumerate(ids)), *(video(vid, vid) for vid in ids)])  # fmt: skip
+    reader = Rows(db)
+    assert reader.counts() == [("A", 1), ("B", 1), ("a", 1), ("a ", 1), ("b", 1)]
+    assert [r.video_id for r in reader.between(None, None)] == ["A", "B", "a", "a ", "b"]
+    assert [r.video_id for r in reader.between("B", "a ")] == ["a", "a "]
+    assert {vid: [r.id for r in found] for vid, found in reader.of(["a", "B"]).items()} == {"a": [0], "B": [4]}
+    assert reader.statuses() == {vid: vid for vid in ids}
+    assert reader.status_of(["a"]) == {"a": "a"}
+    writer = Rows(db, writable=True)
+    assert writer.set_status([("a", "A", "x"), ("A", "A", "y")]) == ["a"]
+    assert reader.statuses() == {"a": "a", "A": "y", "a ": "a ", "b": "b", "B": "B"}
+
+
+def test_like_wildcards_are_letters(tmp_path: Path) -> None:
+    db = database(tmp_path, execute=[row(1, "a_b"), row(2, "axb"), row(3, "a%"), row(4, "a'b;--")])
+    found = Rows(db).of(["a_b", "a%", "a'b;--"])
+    assert {vid: [r.id for r in rows] for vid, rows in found.items()} == {"a_b": [1], "a%": [3], "a'b;--": [4]}
+
+
+# Reading in parts
+
+
+def test_rows_come_sorted_by_video_and_id(tmp_path: Path) -> None:
+    order = [(9, "b"), (10, "b"), (2, "b"), (1, "é"), (3, "Z"), (4, "z")]
+    db = database(tmp_path, execute=[row(n, vid) for n, vid in order])
+    assert [(r.video_id, r.id) for r in everything(db)] == [("Z", 3), ("b", 2), ("b", 9), ("b", 10), ("z", 4), ("é", 1)]
+
+
+def test_a_video_without_rows_has_none_and_many_ids_are_asked_in_parts(tmp_path: Path) -> None:
+    ids = [f"v{n:04d}" for n in range(1200)]
+    db = database(tmp_path, execute=[row(n, ids[n % 1000]) for n in range(6000)])
+    found = Rows(db).of(ids)
+    assert list(found) == ids
+    assert [len(found[vid]) for vid in ids] == [6] * 1000 + [0] * 200
+    assert len(everything(db)) == 6000
+
+
+video_ids = st.one_of(
+    st.none(), st.text("abZé_0\U0001f600", max_size=3), st.sampled_from([b"\xe9", b"a\xff", b"\xf0\x9f\x98"])
+)
+
+
+@settings(deadline=None, max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(video_ids, max_size=60))
+def test_the_ranges_of_a_partition_hold_every_row_exactly_once(tmp_path: Path, ids: list[Any]) -> None:
+    db = database(tmp_path, execute=[row(n, vid) for n, vid in enumerate(ids)])
+    reader = Rows(db)
+    counts = reader.counts()
+    assert sum(count for _, count in counts) == len(ids)
+    bounds = partition(dict(counts))
+    parts = [[r.id for r in reader.between(*limits(bounds, index))] for index in range(len(bounds) + 1)]
+    assert sorted(id_ for part in parts for id_ in part) == list(range(len(ids)))
+    of_video = [{r.video_id for r in reader.between(*limits(bounds, index))} for index in range(len(bounds) + 1)]
+    assert sum(map(len, of_video)) == len(set().union(*of_video))
+
+
+def test_statuses_are_those_of_the_videos_table(tmp_path: Path) -> None:
+    db = database(tmp_path, execute=[video("a", "validation_failed"), video("b"), video("c", ""), row(1, "d")])
+    assert Rows(db).statuses() == {"a": "validation_failed", "b": None, "c": ""}
+    assert Rows(db).status_of(["a", "b", "d"]) == {"a": "validation_failed", "b": None}
+
+
+# Writing
+
+
+def test_reading_writes_nothing_and_a_reader_cannot_write(tmp_path: Path) -> None:
+    db = database(tmp_path, execute=[row(1, "v"), video("v", "old")])
+    before, reader = bytes_of(db), Rows(db)
+    reader.check()
+    reader.counts(), reader.statuses(), reader.of(["v"]), reader.status_of(["v"]), list(reader.between(None, None))
+    with pytest.raises(UserError):
+        reader.set_status([("v", "old", "validated")])
+    assert reader.status_of(["v"]) == {"v": "old"}
+    assert bytes_of(db) == before
+    assert [path.name for path in tmp_path.iterdir()] == ["corpus.sqlite"]
+
+
+def test_a_status_is_set_only_where_it_is_what_was_expected(tmp_path: Path) -> None:
+    db = database(
+        tmp_path, execute=[video(vid, status) for vid, status in zip("abcde", ["x", "y", None, "", "x"], strict=True)]
+    )
+    changes = [
+        ("a", "x", "new"),
+        ("b", "x", "new"),
+        ("c", None, "new"),
+        ("d", None, "new"),
+        ("e", "x", None),
+        ("gone", "x", "new"),
+    ]
+    assert Rows(db, writable=True).set_status(changes) == ["b", "d", "gone"]
+    assert Rows(db).statuses() == {"a": "new", "b": "y", "c": "new", "d": "", "e": None}
+
+
+def test_only_the_validation_status_is_written(tmp_path: Path) -> None:
+    db = database(tmp_path, execute=[video("a", "x"), video("b", "x"), row(1, "a")])
+    before = everything(db)
+    Rows(db, writable=True).set_status([("a", "x", "new")])
+    connection = sqlite3.connect(db.url.removeprefix("sqlite:///"))
+    found = connection.execute("select video_id, status, validation_status from videos order by 1").fetchall()
+    connection.close()
+    assert found == [("a", "done", "new"), ("b", "done", "x")]
+    assert everything(db) == before
+
+
+# What is missing
+
+
+def test_a_missing_table_is_named_with_those_that_are_there(tmp_path: Path) -> None:
+    db = database(tmp_path)
+    with pytest.raises(UserError) as caught:
+        Rows(Database(db.url, rows_table="results")).check()
+    for part in ("results", "transcription_results", "videos", "[database]"):
+        assert part in str(caught.value)
+    with pytest.raises(UserError, match="clips"):
+        Rows(Database(db.url, videos_table="clips")).check()
+
+
+@pytest.mark.parametrize(
+    "column", ["id", "video_id", "segment_file", "transcription", "language", "duration_s", "created_at"]
+)
+def test_a_missing_column_is_named_with_the_key_that_sets_it(tmp_path: Path, column: str) -> None:
+    db = database(tmp_path)
+    with pytest.raises(UserError) as caught:
+        Rows(Database(db.url, columns=Columns(**{column: "other"}))).check()
+    for part in ("other", "transcription_results", f"database.columns.{column}"):
+        assert part in str(caught.value)
+
+
+@pytest.mark.parametrize("column", ["video_id", "status", "validation_status", "updated_at"])
+def test_a_missing_column_of_the_videos_table_is_named_too(tmp_path: Path, column: str) -> None:
+    db = database(tmp_path)
+    with pytest.raises(UserError, match=f"database.video_columns.{column}"):
+        Rows(Database(db.url, video_columns=VideoColumns(**{column: "other"}))).check()
+
+
+@pytest.mark.parametrize("content", [None, b"this is no database, but a file " * 40])
+def test_a_file_that_is_no_database_is_the_users_error_and_is_not_made(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "other.sqlite"
+    if content:
+        path.write_bytes(content)
+    with pytest.raises(UserError):
+        Rows(Database(f"sqlite:///{path}")).check()
+    assert path.exists() == bool(content)
+
+
+@pytest.mark.parametrize("url", ["no url", "oracle+nothing://host/db"])
+def test_a_url_that_names_no_database_is_the_users_error(url: str) -> None:
+    with pytest.raises(UserError, match=r"database\.url"):
+        Rows(Database(url)).check()
