@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from resplice.io.context import Context
 from resplice.io.inspection import Found, Inspection, Tarred, inspect
 from resplice.io.inventory import TarState
-from resplice.io.planning import segment_of
+from resplice.io.joined import segment_of
 from resplice.pipelines.show import cell, table
 from resplice.transforms.affected import OK
 from resplice.transforms.flac import StreamInfo

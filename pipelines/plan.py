@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -29,7 +29,7 @@ from resplice.transforms import provenance
 from resplice.transforms.affected import Selection, select
 from resplice.transforms.ranges import range_of
 from resplice.transforms.records import Reason, Refusal
-from resplice.transforms.replace import Snapshot, live_shards
+from resplice.transforms.replace import Shard, Snapshot, live_shards
 
 AFFECTED = pa.schema(
     [
@@ -95,19 +95,28 @@ def build(pipeline: Any, context: Context, world: World, base: Snapshot) -> Any:
     """Compose the pipeline: index the live results, join them with the inventory by range, find the affected."""
     import apache_beam as beam
 
-    from resplice.transforms.steps import JoinByKey, Tally, Work
+    from resplice.transforms.steps import JoinByKey, Tally
 
-    shards_ = list(enumerate(live_shards(base, world.history)))
     repaired = [(range_of(world.bounds, v), (v, entry.tar)) for v, entry in base.videos.items() if entry.tar]
+    sides = by_range(pipeline, context, "plan", world, live_shards(base, world.history))
+    sides["tars"] = pipeline | "RepairedTars" >> beam.Create(repaired)
+    found = sides | "Affected" >> JoinByKey(FindAffected(context), "Find")
+    return found | "Candidates" >> Tally(Gather(context, "plan", "candidates"))
+
+
+def by_range(pipeline: Any, context: Context, stage: str, world: World, shards_: Iterable[Shard]) -> dict[str, Any]:
+    """Compose what plan and verify share: the ranges, and the live results indexed by range."""
+    import apache_beam as beam
+
+    from resplice.transforms.steps import Work
+
     spills = (
         pipeline
-        | "LiveShards" >> beam.Create(shards_)
-        | "IndexResults" >> Work(live.IndexShard(context, "plan", world.bounds), "Index")
+        | "LiveShards" >> beam.Create(list(enumerate(shards_)))
+        | "IndexResults" >> Work(live.IndexShard(context, stage, world.bounds), "Index")
     )
     ranges = pipeline | "Ranges" >> beam.Create([(index, index) for index in range(len(world.bounds) + 1)])
-    tars = pipeline | "RepairedTars" >> beam.Create(repaired)
-    found = {"range": ranges, "spills": spills, "tars": tars} | "Affected" >> JoinByKey(FindAffected(context), "Find")
-    return found | "Candidates" >> Tally(Gather(context, "plan", "candidates"))
+    return {"range": ranges, "spills": spills}
 
 
 def _write(session: Session, wave: Selection, base: Snapshot, baseline_sha256: str) -> None:

@@ -28,11 +28,12 @@ from resplice.pipelines import launch
 from resplice.pipelines.baseline import World, load_world
 from resplice.pipelines.config import Resolved
 from resplice.pipelines.launch import Session
+from resplice.pipelines.plan import by_range
 from resplice.transforms import provenance
 from resplice.transforms.coverage import Bucket, Standing
 from resplice.transforms.ranges import range_of
 from resplice.transforms.records import Exit, Reason
-from resplice.transforms.replace import Snapshot
+from resplice.transforms.replace import Snapshot, live_shards
 
 STAGES = ("plan", "repair", "validate", "merge")
 Standings = list[tuple[int, tuple[str, Standing, tuple[str, ...]]]]
@@ -88,17 +89,12 @@ def build(pipeline: Any, context: Context, world: World, latest: Snapshot, stand
     """Compose the pipeline: index the live results, join them with the frozen rows by range, fill the buckets."""
     import apache_beam as beam
 
-    from resplice.transforms.steps import JoinByKey, Tally, Work
+    from resplice.transforms.steps import JoinByKey, Tally
 
-    shards_ = list(enumerate(snapshots.live(context.workspace.store, context.validation.store)))
-    spills = (
-        pipeline
-        | "LiveShards" >> beam.Create(shards_)
-        | "IndexResults" >> Work(live.IndexShard(context, "verify", world.bounds), "Index")
-    )
-    ranges = pipeline | "Ranges" >> beam.Create([(index, index) for index in range(len(world.bounds) + 1)])
-    stood = pipeline | "Standings" >> beam.Create(stands)
-    covered = {"range": ranges, "spills": spills, "standings": stood} | "Cover" >> JoinByKey(Cover(context), "Place")
+    live_ = live_shards(latest, snapshots.found_history(context.validation.store))
+    sides = by_range(pipeline, context, "verify", world, live_)
+    sides["standings"] = pipeline | "Standings" >> beam.Create(stands)
+    covered = sides | "Cover" >> JoinByKey(Cover(context), "Place")
     return covered | "Counts" >> Tally(Gather(context, "verify", "counts"))
 
 

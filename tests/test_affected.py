@@ -24,7 +24,7 @@ def rows_of(*segments: Segment | None) -> list[RowName]:
 
 
 def video(*segments: Segment | None, tar: str = "ok", results: Mapping[Segment, str] | None = None,
-          faults: tuple[Reason, ...] = (), status: str | None = "validated", by_run: bool = False) -> Video:  # fmt: skip
+          faults: tuple[Reason, ...] = (), status: str | None = "x", by_run: bool = False) -> Video:  # fmt: skip
     known = dict.fromkeys((s for s in segments if s), "passed") if results is None else results
     return Video(rows_of(*segments), tar, faults, status, known, by_run)
 
@@ -52,8 +52,8 @@ TABLE = [
     ("the result of the unsplit original is not the split's", video(A0, results={A: "passed"}),
      [R.SPLIT_ROWS, R.VALIDATION_MISSING]),
     ("one split without a result", video(A0, A1, results={A0: "passed"}), [R.SPLIT_ROWS, R.VALIDATION_MISSING]),
-    ("an unsplit row without a result is no split's fault", video(A, Segment("b", 0), results={Segment("b", 0): "passed"}),
-     [R.VALIDATION_MISSING]),
+    ("an unsplit row without a result is no split's fault",
+     video(A, Segment("b", 0), results={Segment("b", 0): "passed"}), [R.VALIDATION_MISSING]),
     ("an error is no current result", video(A, results={A: "error"}), [R.VALIDATION_MISSING]),
     ("a split's error neither", video(A0, results={A0: "error"}), [R.SPLIT_ROWS, R.VALIDATION_MISSING]),
     ("a verdict failed is a result", video(A, A0, results={A: "failed", A0: "failed"}), []),
@@ -151,7 +151,7 @@ def test_a_wave_is_what_all_restrictions_leave_sorted_by_code_point(selection: S
 @given(st.sets(st.text(min_size=1, max_size=5)), st.integers(0, 12))
 def test_the_limit_takes_the_first_by_the_digest_of_the_id(ids: set[str], limit: int) -> None:
     by_digest = sorted(ids, key=lambda i: hashlib.sha256(i.encode()).hexdigest())
-    assert select(dict.fromkeys(ids, ["split_rows"]), Selection(limit=limit)) == sorted(by_digest[:limit])
+    assert select({i: ["split_rows"] for i in ids}, Selection(limit=limit)) == sorted(by_digest[:limit])
 
 
 # Work items
@@ -182,8 +182,8 @@ def test_there_are_at_least_128_items_or_as_many_as_videos_if_all_have_audio(sec
     assert len(work_items(audible)) >= min(128, len(audible))
 
 
-@pytest.mark.parametrize("silent", [128, 200, 1000])
-@pytest.mark.parametrize("audible", [0, 10, 100])
+@pytest.mark.parametrize("silent", [128, 1000])
+@pytest.mark.parametrize("audible", [0, 100])
 def test_there_are_at_least_128_items_also_if_videos_have_no_known_audio(silent: int, audible: int) -> None:
     seconds = {f"s{n}": 0.0 for n in range(silent)} | {f"a{n}": 60.0 for n in range(audible)}
     assert len(work_items(seconds)) >= 128

@@ -68,8 +68,8 @@ def test_statuses_of_history_are_mapped_and_any_other_is_unjudged(context: Conte
 
 def test_the_spelling_of_statuses_and_their_column_are_settings(context: Context) -> None:
     context = with_history(context, status_column="verdict", passed=("ok", "fine"), failed=("bad",), error=())
-    columns = {"verdict": ["ok", "fine", "bad", "error", "passed"], "status": ["passed"] * 5}
-    shard = history(context, video_id=["v"] * 5, segment_file=list("abcde"), **columns)
+    verdicts = ["ok", "fine", "bad", "error", "passed"]
+    shard = history(context, video_id=["v"] * 5, segment_file=list("abcde"), verdict=verdicts, status=["passed"] * 5)
     assert [row.status for row in rows_of(context, shard)] == ["passed", "passed", "failed", "unjudged", "unjudged"]
 
 
@@ -163,7 +163,7 @@ ids = st.sampled_from(["a", "b", "A", "é", "", "zz", "\U0001f600"])
 contents = st.lists(st.lists(ids, max_size=12), max_size=4)
 
 
-@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(contents, st.sets(ids, max_size=4), st.sets(ids, max_size=2))
 def test_every_live_row_is_in_the_range_of_its_video_exactly_once(
     context: Context, videos: list[list[str]], bounds: set[str], dropped: set[str]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -55,7 +56,7 @@ def naive_split(samples: NDArray[Any], rate: int, config: Config) -> Pieces:
 
     def cut_from(begin: int) -> int:
         cut = None
-        for before, end in zip(loud, loud[1:], strict=False):
+        for before, end in pairwise(loud):
             first = before + 1
             middle = (first + end) * n // 2
             if first < end and (end - first) * n >= gap and begin < middle <= begin + most:
@@ -83,7 +84,7 @@ def signals(draw: st.DrawFn) -> tuple[NDArray[Any], int, Config]:
     dtype = draw(st.sampled_from([np.int16, np.int32]))
     channels = draw(st.sampled_from([1, 2]))
     generator = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    full = np.iinfo(dtype).max
+    full = 2 ** (8 * np.dtype(dtype).itemsize - 1) - 1
     parts = []
     for frames, level in draw(
         st.lists(st.tuples(st.integers(1, 60), st.sampled_from([0, 0.001, 0.02, 0.5])), max_size=8)
@@ -100,14 +101,14 @@ def signals(draw: st.DrawFn) -> tuple[NDArray[Any], int, Config]:
     return samples, rate, config
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=120)
 @given(signals())
 def test_it_cuts_where_the_contract_says(drawn: tuple[NDArray[Any], int, Config]) -> None:
     samples, rate, config = drawn
     assert split(samples, rate, **asdict(config)) == naive_split(samples, rate, config)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=120)
 @given(signals())
 def test_pieces_are_ordered_disjoint_short_enough_and_hold_every_loud_frame_once(
     drawn: tuple[NDArray[Any], int, Config],
@@ -115,7 +116,7 @@ def test_pieces_are_ordered_disjoint_short_enough_and_hold_every_loud_frame_once
     samples, rate, config = drawn
     pieces = split(samples, rate, **asdict(config))
     assert all(0 <= start < end <= len(samples) for start, end in pieces)
-    assert all(before[1] <= after[0] for before, after in zip(pieces, pieces[1:], strict=False))
+    assert all(before[1] <= after[0] for before, after in pairwise(pieces))
     assert all(end - start <= half_even(config.max_segment_s * rate) for start, end in pieces)
     begins = [frame * (rate // 100) for frame in loud_frames(samples, rate, config)]
     assert [sum(start <= begin < end for start, end in pieces) for begin in begins] == [1] * len(begins)
@@ -160,7 +161,7 @@ LOUD = 10_000
             id="the last stretch within max"
         ),
         pytest.param(
-            blocks((200, LOUD), (20, 0), (200, LOUD)), {}, [(0, 300), (300, 420)], id="a stretch shorter than gap is none"
+            blocks((200, LOUD), (20, 0), (200, LOUD)), {}, [(0, 300), (300, 420)], id="a stretch below gap is none"
         ),
         pytest.param(
             blocks((290, LOUD), (30, 0), (100, LOUD)), {}, [(0, 300), (300, 420)], id="a middle after max is none"

@@ -74,7 +74,7 @@ texts = st.one_of(
 )
 
 
-@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.builds(refused, st.sampled_from("ab"), texts, st.just("bad_name"), texts), max_size=5, unique=True))
 def test_any_text_survives(store: LocalStore, found: list[Refused]) -> None:
     refusals.write(store, STAGE, found)

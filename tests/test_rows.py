@@ -174,7 +174,8 @@ def test_a_table_may_have_no_duration(tmp_path: Path) -> None:
 
 
 def test_names_of_tables_and_columns_are_settings(tmp_path: Path) -> None:
-    rows = """create table "my rows" ("order" integer, vid text, "seg file" text, txt text, lang text, dur real, made text)"""
+    columns = '"order" integer, vid text, "seg file" text, txt text, lang text, dur real, made text'
+    rows = f'create table "my rows" ({columns})'
     videos = "create table v (id text, s text, vs text, u text)"
     db = database(tmp_path, rows=rows, videos=videos, execute=[
         ('insert into "my rows" values (5, ?, ?, ?, ?, 2.0, ?)', ["x", "a.flac", "t", "en", "2024-05-01"]),
@@ -271,7 +272,7 @@ video_ids = st.one_of(
 )
 
 
-@settings(deadline=None, max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(video_ids, max_size=60))
 def test_the_ranges_of_a_partition_hold_every_row_exactly_once(tmp_path: Path, ids: list[Any]) -> None:
     db = database(tmp_path, execute=[row(n, vid) for n, vid in enumerate(ids)])

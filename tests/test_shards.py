@@ -100,7 +100,6 @@ PROMOTED = [
     (pa.array([1, None], pa.int64()), pa.int64()),
     (pa.array([1, -1], pa.int8()), pa.int64()),
     (pa.array([2**31 - 1, None], pa.int32()), pa.int64()),
-    (pa.array([2**32 - 1, None], pa.uint32()), pa.int64()),
     (pa.array([0.5, None], pa.float32()), pa.float64()),
     (pa.array([["a"], None, []], pa.list_(TEXT)), pa.list_(TEXT)),
     (pa.array([["a"], None, []], pa.large_list(pa.large_string())), pa.list_(TEXT)),

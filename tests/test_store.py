@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from collections.abc import Iterator
@@ -190,10 +191,8 @@ def test_an_open_object_is_pinned_to_its_version(store: Store) -> None:
     store.create("a", b"old old")
     with closing(store.open("a")) as blob:
         store.replace("a", b"new new", None)
-        try:
+        with contextlib.suppress(OSError):  # a store may say that the version is gone, but never mix two
             assert blob.read_at(0, 7) == b"old old"
-        except OSError:
-            pass  # a store may say that the version is gone, but never mix two
     assert store.read("a") == b"new new"
 
 
