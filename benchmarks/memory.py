@@ -15,8 +15,8 @@ import json
 import sqlite3
 import subprocess
 import sys
-import tempfile
 import tarfile
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -96,7 +96,8 @@ def watch(pid: int, peaks: dict[str, int], ended: threading.Event) -> None:
         try:
             peaks["main"] = max(peaks["main"], resident(main))
             for child in main.children(recursive=True):
-                peaks["worker"] = max(peaks["worker"], resident(child))
+                if child.cmdline() != main.cmdline():  # a child that is about to become a worker still is its parent
+                    peaks["worker"] = max(peaks["worker"], resident(child))
         except (psutil.NoSuchProcess, FileNotFoundError, ProcessLookupError):
             continue
 
@@ -105,7 +106,8 @@ def recover(root: Path) -> tuple[dict[str, int], float]:
     """Recover a corpus in a process of its own; return the peaks in bytes and the seconds that it took."""
     arguments = ["recover", "--config", str(root / "resplice.toml"), "--run-id", RUN, "--yes", "--quiet"]
     peaks, ended, began = {"main": 0, "worker": 0}, threading.Event(), time.monotonic()
-    process = subprocess.Popen([sys.executable, "-m", "resplice.pipelines", *arguments], stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, "-m", "resplice.pipelines", *arguments]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     thread = threading.Thread(target=watch, args=(process.pid, peaks, ended))
     thread.start()
     said, _ = process.communicate()

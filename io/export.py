@@ -43,7 +43,11 @@ def live_state(context: Context) -> Snapshot:
     latest = snapshots.latest(context.workspace.store)
     if latest.number:
         return latest
-    return Snapshot(shards=tuple(ordered(snapshots.found_history(context.validation.store))))
+    folder = Path(context.settings.corpus.validation)
+    if not folder.is_dir():
+        raise UserError(f"corpus.validation: there is no folder {folder}, and no snapshot in {context.workspace.url}")
+    status_column = context.settings.history.status_column
+    return Snapshot(shards=tuple(ordered(snapshots.found_history(context.validation.store, status_column))))
 
 
 def not_adopted(context: Context, snapshot: Snapshot) -> int:
@@ -114,30 +118,54 @@ def write(context: Context, snapshot: Snapshot, folder: Path) -> Exported:
 
 def _write_parts(context: Context, snapshot: Snapshot, scratch: Path) -> Exported:
     state = state_digest(snapshot)
+    schema = _schema(context, snapshot)
     parts = rows = 0
     for shard in snapshot.shards:
         run = {**context.run.metadata(), "run_id": shard.run_id, STATE.decode(): state}
-        written = _write_part(scratch / f"part-{parts:05d}.parquet", _batches(context, shard), run)
+        written = _write_part(scratch / f"part-{parts:05d}.parquet", schema, _batches(context, shard), run)
         parts, rows = parts + (written > 0), rows + written
     _sync(scratch)
     return Exported(parts, rows)
 
 
-def _write_part(path: Path, batches: Iterator[pa.Table], metadata: Mapping[str, str]) -> int:
+def _schema(context: Context, snapshot: Snapshot) -> pa.Schema:
+    """Return one schema for all files, so that a reader of the folder loses no column of any: matched by name."""
+    schemas = []
+    for shard in snapshot.shards:
+        store, key = snapshots.open_shard(context.workspace.store, context.validation.store, shard)
+        schemas.append(shards.open_file(store, key).schema_arrow.remove_metadata())
+    try:
+        return pa.unify_schemas(schemas, promote_options="permissive")
+    except pa.ArrowException as error:
+        raise UserError(f"the shards have a column of two types: {error}; mend the historical one") from None
+
+
+def _write_part(path: Path, schema: pa.Schema, batches: Iterator[pa.Table], metadata: Mapping[str, str]) -> int:
     """Write one file and return its rows; no rows: no file."""
     first = next(batches, None)
     if first is None:
         return 0
     rows = 0
-    schema = first.schema.with_metadata(dict(sorted(metadata.items())))
+    schema = schema.with_metadata(dict(sorted(metadata.items())))
     with path.open("wb") as file:
         with pq.ParquetWriter(file, schema, compression="zstd", write_page_checksum=True) as writer:
             for table in _with(first, batches):
-                writer.write_table(table.replace_schema_metadata(schema.metadata))
+                writer.write_table(_as(table, schema))
                 rows += len(table)
         file.flush()
         os.fsync(file.fileno())
     return rows
+
+
+def _as(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Return a table with the columns of a schema that is at least as wide; those it has not are null."""
+    columns = [
+        table.column(field.name).cast(field.type)
+        if field.name in table.column_names
+        else pa.nulls(len(table), field.type)
+        for field in schema
+    ]
+    return pa.table(columns, schema=schema)
 
 
 def _with(first: pa.Table, rest: Iterator[pa.Table]) -> Iterator[pa.Table]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from typing import Any
 
-from resplice.io import refusals
+from resplice.io import documents, refusals
 from resplice.io.context import Context
 from resplice.transforms import provenance
 
@@ -32,5 +31,4 @@ class Gather:
 
 def gathered(context: Context, stage: str, name: str) -> list[dict[str, Any]]:
     """Return the records that `Gather` wrote."""
-    data = context.workspace.store.read(_key(context, stage, name))
-    return [json.loads(line) for line in data.decode().splitlines()]
+    return documents.load_lines(context.workspace.store, _key(context, stage, name))

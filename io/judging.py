@@ -262,9 +262,13 @@ def _differ(former: Iterable[Result], made: Iterable[Result]) -> bool:
 
 
 def refused_in(context: Context, *stages: str) -> dict[str, refusals.Refused]:
-    """Return the refusal of each video that some stages of the run refused (the first stage's, if several did)."""
+    """Return the refusal of each video that some stages of the run refused (the first stage's, if several did).
+
+    A single result of others that was refused (`validate --from`) is no refusal of its video.
+    """
     found: dict[str, refusals.Refused] = {}
     for stage in stages:
         for line in refusals.load(context.workspace.store, context.stage(stage)):
-            found.setdefault(line.unit, line)
+            if line.reason not in (Reason.NOT_PLANNED, Reason.DUPLICATE_RESULT):
+                found.setdefault(line.unit, line)
     return found

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 
+from resplice.io import documents
 from resplice.io.store import Store
 from resplice.transforms import provenance
 
@@ -56,10 +56,10 @@ def put(store: Store, key: str, data: bytes) -> None:
 def load(store: Store, stage: str) -> list[Refused]:
     """Return the refusals of a stage (`stage` is its key prefix), [] if it has none."""
     try:
-        lines = store.read(f"{stage}/refused.jsonl").decode().splitlines()
+        lines = documents.load_lines(store, f"{stage}/refused.jsonl")
     except FileNotFoundError:
         return []
-    return [Refused(**json.loads(line)) for line in lines]
+    return [Refused(**line) for line in lines]
 
 
 def write(store: Store, stage: str, refused: Iterable[Refused]) -> list[Refused]:
@@ -90,7 +90,7 @@ def summarise(store: Store, stage: str, name: str, total: int, done: int, skippe
 def load_summary(store: Store, stage: str) -> Summary | None:
     """Return the summary of a stage, None if it has not ended once."""
     try:
-        values = json.loads(store.read(f"{stage}/summary.json"))
+        values = documents.load(store, f"{stage}/summary.json")
     except FileNotFoundError:
         return None
     return Summary(total=values.pop("in"), **values)

@@ -174,7 +174,7 @@ class Rows:
             with self._engine.connect() as connection:
                 yield from connection.execution_options(yield_per=_PAGE).execute(query)
         except sa.exc.OperationalError as error:
-            raise UserError(f"{self._engine.url.render_as_string()}: {error.orig}") from error
+            raise UserError(f"{_where(self._engine)}: {error.orig}") from error
 
     def _rows_table(self) -> _Table:
         wanted = {name: theirs for name, theirs in vars(self._columns).items() if theirs or name != "duration_s"}
@@ -197,8 +197,13 @@ def _engine(url: str, writable: bool) -> sa.Engine:
     try:
         engine = sa.create_engine(parsed)
     except (sa.exc.NoSuchModuleError, ModuleNotFoundError) as error:
-        raise UserError(f"database.url: no driver for {parsed.drivername}: {error}") from None
+        raise UserError(f"database.url: no driver for {parsed.drivername} ({error}): install it with pip") from None
     return engine if writable else engine.execution_options(postgresql_readonly=True)
+
+
+def _where(engine: sa.Engine) -> str:
+    """Return the database as errors name it, without a password."""
+    return str(engine.get_execution_options().get("where") or f"the database {engine.url.render_as_string()}")
 
 
 def _sqlite(url: sa.URL, writable: bool) -> sa.Engine:
@@ -212,21 +217,22 @@ def _sqlite(url: sa.URL, writable: bool) -> sa.Engine:
         connection.text_factory = lambda data: data.decode("utf-8", "surrogateescape")
         return connection
 
-    return sa.create_engine("sqlite://", creator=connect, poolclass=sa.pool.NullPool)
+    engine = sa.create_engine("sqlite://", creator=connect, poolclass=sa.pool.NullPool)
+    return engine.execution_options(where=f"the database {path}")
 
 
 @lru_cache(maxsize=16)
 def _reflect(engine: sa.Engine, name: str, section: str, wanted: tuple[tuple[str, str], ...], date: str) -> _Table:
     schema, _, table = name.rpartition(".")
-    where = engine.url.database or engine.url.render_as_string()
+    where = _where(engine)
     try:
         inspector = sa.inspect(engine)
         columns = inspector.get_columns(table, schema=schema or None)
     except sa.exc.NoSuchTableError:
         known = ", ".join(sorted(sa.inspect(engine).get_table_names(schema=schema or None))) or "none"
-        raise UserError(f"the database has no table {name!r} (it has: {known}); set its name in [database]") from None
+        raise UserError(f"{where} has no table {name!r} (it has: {known}); set its name in [database]") from None
     except (sa.exc.OperationalError, sa.exc.DatabaseError) as error:
-        raise UserError(f"the database cannot be read: {error.orig} ({where})") from None
+        raise UserError(f"{where} cannot be read: {error.orig}") from None
     types = {column["name"]: column["type"] for column in columns}
     for ours, theirs in wanted:
         if theirs not in types:

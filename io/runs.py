@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from resplice.io import sidecars
+from resplice.io import documents, sidecars
 from resplice.io.context import Context
 from resplice.io.store import Store
 from resplice.transforms import provenance
@@ -43,7 +42,7 @@ def end(context: Context, exit_code: int, counts: dict[str, Any]) -> None:
 def load(store: Store, run_id: str) -> dict[str, Any] | None:
     """Return the record of a run, None if there is none."""
     try:
-        return json.loads(store.read(f"runs/{run_id}/run.json"))  # type: ignore[no-any-return]
+        return documents.load(store, f"runs/{run_id}/run.json")  # type: ignore[no-any-return]
     except FileNotFoundError:
         return None
 
@@ -53,7 +52,7 @@ def _update(context: Context, change: Callable[[dict[str, Any]], None]) -> None:
     store, key = context.workspace.store, f"runs/{context.run.id}/run.json"
     while True:
         head = store.head(key)
-        record = json.loads(store.read(key)) if head else {"run_id": context.run.id, "processes": []}
+        record = documents.load(store, key) if head else {"run_id": context.run.id, "processes": []}
         change(record)
         record["arguments"] = dict(sorted(context.run.args))
         record["versions"] = {"resplice": provenance.VERSION, **sidecars.environment()["packages"]}

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from resplice.io import ledger, refusals, runs
+from resplice.io import documents, ledger, refusals, runs
 from resplice.io.context import Context
 from resplice.io.refusals import Refused
 from resplice.io.store import Store
@@ -97,6 +96,6 @@ def _planned(context: Context) -> int | None:
 
 def _json(store: Store, key: str) -> dict[str, Any] | None:
     try:
-        return json.loads(store.read(key))  # type: ignore[no-any-return]
+        return documents.load(store, key)  # type: ignore[no-any-return]
     except FileNotFoundError:
         return None

@@ -97,6 +97,15 @@ def read(store: Store, key: str, columns: Mapping[str, pa.DataType], optional: S
     return pa.table(arrays, names=list(columns))
 
 
+def check(schema: pa.Schema, what: str, columns: Mapping[str, pa.DataType], optional: Sequence[str] = ()) -> None:
+    """Raise Damage parquet_type unless `read` would take the columns of a file with this schema."""
+    for name, kind in columns.items():
+        if name in schema.names:
+            promote(pa.chunked_array([], schema.field(name).type), kind, f"{what}: column {name!r}")
+        elif name not in optional:
+            raise Damage("parquet_type", f"{what}: there is no column {name!r} (it has: {', '.join(schema.names)})")
+
+
 def promote(array: pa.ChunkedArray, kind: pa.DataType, what: str) -> pa.ChunkedArray:
     """Return `array` as `kind` if nothing can be lost by it, else raise Damage parquet_type."""
     have = array.type
@@ -112,6 +121,8 @@ def promote(array: pa.ChunkedArray, kind: pa.DataType, what: str) -> pa.ChunkedA
 def _widens(have: pa.DataType, kind: pa.DataType) -> bool:
     is_text = [pa.types.is_string(t) or pa.types.is_large_string(t) or pa.types.is_string_view(t) for t in (have, kind)]
     is_list = [pa.types.is_list(t) or pa.types.is_large_list(t) for t in (have, kind)]
+    if all(is_list) and pa.types.is_null(have.value_type):
+        return True
     if all(is_list):
         return bool(have.value_type == kind.value_type or _widens(have.value_type, kind.value_type))
     if pa.types.is_integer(have) and pa.types.is_integer(kind):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib.metadata
-import json
 import platform
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from resplice.io import documents
 from resplice.io.context import Context
 from resplice.io.store import Place, Store
 from resplice.transforms import provenance
@@ -107,7 +107,7 @@ def exists(store: Store, artifact: str) -> bool:
 def load(store: Store, artifact: str) -> dict[str, Any] | None:
     """Return the sidecar of an artifact, None without one."""
     try:
-        return json.loads(store.read(artifact + SUFFIX))  # type: ignore[no-any-return]
+        return documents.load(store, artifact + SUFFIX)  # type: ignore[no-any-return]
     except FileNotFoundError:
         return None
 

@@ -6,7 +6,6 @@ A snapshot's number is the fence: its file is created once, never rewritten. Rea
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable
 from dataclasses import replace
@@ -17,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
-from resplice.io import shards
+from resplice.io import documents, shards
 from resplice.io.sidecars import digest
 from resplice.io.store import Head, Place, Store
 from resplice.transforms import provenance
@@ -42,7 +41,7 @@ def load(store: Store, number: int) -> Snapshot:
     if number == 0:
         return Snapshot()
     try:
-        return Snapshot.from_json(json.loads(store.read(key_of(number))))
+        return Snapshot.from_json(documents.load(store, key_of(number)))
     except FileNotFoundError:
         there = ", ".join(map(str, numbers(store))) or "none"
         raise UserError(f"there is no snapshot {number} in {store.url} (there: {there})") from None
@@ -103,16 +102,23 @@ def own_tar(workspace: Store, key: str, sha256: str) -> Tar:
     return Tar(object_, sha, head.size)
 
 
-def found_history(validation: Store) -> list[Shard]:
-    """Return the historical shards that the user's folder holds now: every .parquet file below it."""
-    return [_historical(validation, head) for head in validation.list() if head.key.endswith(".parquet")]
+def found_history(validation: Store, status_column: str = "status") -> list[Shard]:
+    """Return the historical shards that the user's folder holds now: every .parquet file below it.
+
+    UserError if one is damaged or has a column of another type.
+    """
+    heads = (head for head in validation.list() if head.key.endswith(".parquet"))
+    return [_historical(validation, head, status_column) for head in heads]
 
 
-def _historical(validation: Store, head: Head) -> Shard:
+def _historical(validation: Store, head: Head, status_column: str) -> Shard:
     try:
-        rows = shards.open_file(validation, head.key).metadata.num_rows
+        file = shards.open_file(validation, head.key)
+        wanted = {"video_id": pa.string(), "segment_file": pa.string(), status_column: pa.string()}
+        shards.check(file.schema_arrow, head.key, wanted, optional=[status_column])
+        rows = file.metadata.num_rows
     except Damage as damage:
-        raise UserError(f"{damage}: mend or remove this historical shard") from None
+        raise UserError(f"{validation.url}: {damage}; mend or remove this historical shard") from None
     return Shard(head.key, head.token, HISTORY, "", rows)
 
 
@@ -131,9 +137,9 @@ def dataset(workspace: str, number: int | None = None) -> ds.Dataset:
     return ds.dataset(pa.concat_tables(tables, promote_options="permissive") if tables else pa.table({}))
 
 
-def live(workspace: Store, validation: Store) -> list[Shard]:
+def live(workspace: Store, validation: Store, status_column: str = "status") -> list[Shard]:
     """Return the shards of the live results now."""
-    return live_shards(latest(workspace), found_history(validation))
+    return live_shards(latest(workspace), found_history(validation, status_column))
 
 
 def read_all(store: Store, key: str) -> pa.Table:

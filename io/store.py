@@ -17,6 +17,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from stat import S_ISREG
 from typing import IO, Protocol
 
 from resplice.transforms.records import UserError
@@ -150,10 +151,14 @@ class LocalStore:
             if error.errno == errno.ENAMETOOLONG:
                 return None
             raise
+        if not S_ISREG(stat.st_mode):
+            return None
         return Head(key, stat.st_size, local_token(stat))
 
     def open(self, key: str) -> LocalBlob:
-        """Open a file for reading at offsets."""
+        """Open a file for reading at offsets; a folder is no object."""
+        if self.head(key) is None:
+            raise FileNotFoundError(errno.ENOENT, "no such object", str(self._root / key))
         return LocalBlob(self._root / key)
 
     def read(self, key: str) -> bytes:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from resplice.io import shards, snapshots
+from resplice.io import documents, shards, snapshots
 from resplice.io.context import Context
 from resplice.io.effects import statuses_now
 from resplice.io.journal import STATUS, TAR, Wanted
@@ -21,7 +20,7 @@ from resplice.transforms.replace import Snapshot
 def verified(context: Context) -> Snapshot:
     """Return the latest snapshot. UserError (exit 4) unless it is the one that verify saw."""
     store, key = context.workspace.store, f"{context.stage('verify')}/coverage.json"
-    number = json.loads(store.read(key))["snapshot"]
+    number = documents.load(store, key)["snapshot"]
     latest = snapshots.latest(store)
     if latest.number != number:
         raise UserError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from resplice.io import ledger, shards, snapshots
+from resplice.io import documents, ledger, shards, snapshots
 from resplice.io.context import Context
 from resplice.io.ledger import Entry
 from resplice.transforms import provenance
@@ -46,7 +45,7 @@ class Item:
 def planned(context: Context) -> list[Planned]:
     """Return the planned videos, sorted. UserError (exit 4) if affected.txt is not the one of plan.json."""
     store, plan, baseline = context.workspace.store, context.stage("plan"), context.stage("baseline")
-    facts = json.loads(store.read(f"{plan}/plan.json"))
+    facts = documents.load(store, f"{plan}/plan.json")
     text = store.read(f"{plan}/affected.txt")
     if provenance.sha256(text) != facts["affected_sha256"]:
         raise UserError(

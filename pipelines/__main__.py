@@ -18,13 +18,9 @@ from types import FrameType
 from resplice.pipelines import cli
 from resplice.pipelines.args import COMMANDS, Base, Common, Config, Demo, overrides
 from resplice.pipelines.config import EXAMPLE, Resolved, resolve
-from resplice.transforms.records import Exit, UserError
+from resplice.transforms.records import Exit, Terminated, UserError
 
 _RESOURCES = {errno.ENOSPC: "disk space", errno.EDQUOT: "disk quota", errno.ENOMEM: "memory"}
-
-
-class Terminated(BaseException):
-    """SIGTERM, raised in the main thread; no handler of Exception may hold it up."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

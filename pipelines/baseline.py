@@ -10,7 +10,6 @@ Refuses nothing: what is missing or unreadable is a state of its video.
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 from collections import Counter
@@ -22,7 +21,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from resplice.io import live, refusals, shards, snapshots
+from resplice.io import documents, live, refusals, shards, snapshots
 from resplice.io.context import Context
 from resplice.io.inventory import VIDEO_SCHEMA, Inventory, RangeWork
 from resplice.io.rows import shown
@@ -38,7 +37,9 @@ from resplice.transforms.replace import Shard
 
 def run(args: Any, resolved: Resolved, beam_argv: Sequence[str]) -> int:
     """Run the command."""
-    return launch.run("baseline", args, resolved, beam_argv, lambda session: freeze(session, args.refresh))
+    return launch.run(
+        "baseline", args, resolved, beam_argv, lambda session: freeze(session, args.refresh), check_places
+    )
 
 
 def freeze(session: Session, refresh: bool = False) -> None:
@@ -47,9 +48,8 @@ def freeze(session: Session, refresh: bool = False) -> None:
     store, stage = context.workspace.store, context.stage("baseline")
     if store.head(f"{stage}/baseline.json") is not None and not refresh:
         session.note(f"baseline: frozen for run {context.run.id} already (--refresh freezes the world anew)")
-        _say(session, json.loads(store.read(f"{stage}/baseline.json")))
+        _say(session, documents.load(store, f"{stage}/baseline.json"))
         return
-    _check_places(context)
     if refresh:  # else there is none, or another process of this run has just finished it
         store.delete(f"{stage}/baseline.json")
         store.delete(f"{context.stage('verify')}/coverage.json")  # it was of the world before
@@ -73,7 +73,7 @@ class World:
 
 def load_world(context: Context) -> World:
     """Return what the baseline of the run froze."""
-    value = json.loads(context.workspace.store.read(f"{context.stage('baseline')}/world.json"))
+    value = launch.read_json(context, "baseline", "world.json")
     history = tuple(Shard(**{**shard, "drop": tuple(shard["drop"])}) for shard in value["history"])
     return World(tuple(value["bounds"]), history)
 
@@ -131,7 +131,8 @@ class Freeze:
         yield len(videos)
 
 
-def _check_places(context: Context) -> None:
+def check_places(context: Context) -> None:
+    """Raise UserError unless the corpus is there, and the workspace can hold it."""
     for name in ("raw", "transcribed", "validation"):
         path = Path(getattr(context.settings.corpus, name))
         if not path.is_dir():
@@ -160,12 +161,13 @@ def divide(context: Context) -> tuple[list[RangeWork], World]:
     raw = _tars(context.raw.store, ".tar")
     transcribed = _tars(context.transcribed.store, "_transcribed.tar")
     bounds = partition({video: counts.get(video, 0) for video in {*counts, *statuses, *raw, *transcribed}})
+    history = snapshots.found_history(context.validation.store, context.settings.history.status_column)
     works = []
     sides = [_by_range(side, bounds) for side in (raw, transcribed, statuses)]
     for index in range(len(bounds) + 1):
         after, until = limits(bounds, index)
         works.append(RangeWork(index, after, until, *(side.get(index, ()) for side in sides)))
-    return works, World(bounds, tuple(snapshots.found_history(context.validation.store)))
+    return works, World(bounds, tuple(history))
 
 
 def _tars(store: Store, suffix: str) -> dict[str, Head]:

@@ -27,7 +27,10 @@ def try_out(session: Session, count: int) -> None:
     refused = _refused(session, chosen)
     made = sum(affected[video]["raw_bytes"] or 0 for video in chosen)
     session.counts["canary"] = {"in": len(chosen), "refused": len(refused)}
-    session.say(f"canary: {len(chosen)} of {len(affected)} planned videos")
+    session.say(
+        f"canary: {len(chosen)} of {len(affected)} planned videos, {len(refused)} refused: at most "
+        f"{upper_bound(len(refused), len(chosen)):.1%} of all (95 %)"
+    )
     for reason in sorted({reason for video in chosen for reason in affected[video]["reasons"]}):
         mine = [video for video in chosen if reason in affected[video]["reasons"]]
         bad = sum(video in refused for video in mine)
@@ -53,5 +56,7 @@ def _refused(session: Session, chosen: Sequence[str]) -> dict[str, Entry]:
     found: dict[str, Entry] = {}
     for stage in ("repair", "validate"):
         entries = ledger.load(session.context.workspace.store, session.context.stage(stage))
-        found.update((v, entries[v]) for v in chosen if v in entries and entries[v].outcome == "refused")
+        for video in chosen:
+            if video in entries and entries[video].outcome == "refused":
+                found.setdefault(video, entries[video])
     return found

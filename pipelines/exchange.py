@@ -21,14 +21,17 @@ from resplice.transforms.records import Reason, Refusal, UserError
 def export_work(session: Session) -> None:
     """Write the planned videos as work lists: tar URL and digest, members and stems, one video a line."""
     todo = open_items(session)
-    with session.progress("validate", 0), session.pipeline() as pipeline:
+    with session.pipeline() as pipeline:
         build_export(pipeline, session.context, todo)
     records = gathered(session.context, "validate", "work")
     work = [record for record in records if "refused" not in record]
     folder, parts = Path(session.args.export_work), session.args.parts or 1
+    store = Place(str(folder), session.context.scratch).store
     for part in range(parts):
-        if not session.dry:
-            Place(str(folder)).store.replace(f"work-{part:05d}.jsonl", provenance.jsonl(work[part::parts]), None)
+        store.replace(f"work-{part:05d}.jsonl", provenance.jsonl(work[part::parts]), None)
+    for head in list(store.list("work-")):
+        if head.key not in {f"work-{part:05d}.jsonl" for part in range(parts)}:
+            store.delete(head.key)  # of a former export with more parts
     session.say(f"validate: {len(work)} videos in {parts} work lists in {folder}, {len(records) - len(work)} refused")
     for record in records:
         if "refused" in record:

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import re
+import logging
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from resplice.io import refusals, runs
+from resplice.io import documents, refusals, runs
 from resplice.io.context import Context
 from resplice.io.refusals import Refused, Summary
-from resplice.pipelines import progress
+from resplice.pipelines import failures, progress
 from resplice.pipelines.config import Resolved
 from resplice.transforms import provenance
 from resplice.transforms.provenance import Run
-from resplice.transforms.records import Exit, Refusal, UserError
+from resplice.transforms.records import Exit, Refusal, Terminated, UserError
 from resplice.transforms.settings import Settings
 
-_USER_ERROR = re.compile(r"records\.UserError: (.*?)(?: \[while running .*)?$", re.MULTILINE)
 _SECRET_FREE = ("config", "set", "quiet", "debug")
 
 
@@ -62,19 +60,19 @@ class Session:
         import apache_beam as beam
         from apache_beam.options.pipeline_options import PipelineOptions
 
+        if not self.args.debug:
+            logging.getLogger("apache_beam").setLevel(logging.CRITICAL)  # it logs each traceback of a worker
         try:
             with beam.Pipeline(options=PipelineOptions(list(self.beam_argv))) as pipeline:
                 yield pipeline
-        except UserError:
-            raise
         except Exception as error:
-            if found := _USER_ERROR.search(str(error)):
-                raise UserError(found[1]) from error
+            if (original := failures.original(error)) is not None:
+                raise original from error
             raise
 
-    def progress(self, stage: str, total: int) -> contextlib.AbstractContextManager[None]:
-        """Show the progress of a stage while the block runs."""
-        return progress.shown(self.context.workspace.store, self.context.stage(stage), stage, total, self.quiet)
+    def progress(self, stage: str, units: Collection[str]) -> contextlib.AbstractContextManager[None]:
+        """Show the progress of a stage over some units while the block runs."""
+        return progress.shown(self.context.workspace.store, self.context.stage(stage), stage, units, self.quiet)
 
     def refused(self, stage: str, unit: str, refusal: Refusal, at: str = "") -> Refused:
         """Return the line of refused.jsonl for a refusal of this run."""
@@ -101,37 +99,63 @@ class Session:
             )
         return summary
 
-    def need(self, stage: str, file: str) -> None:
-        """Raise UserError unless an earlier stage of this run has ended."""
-        if self.context.workspace.store.head(f"{self.context.stage(stage)}/{file}") is None:
-            raise UserError(
-                f"run {self.context.run.id!r} has no {stage} yet: first run "
-                f"`resplice {stage} --run-id {self.context.run.id}`"
-            )
+
+BEFORE = {
+    "plan": ("baseline", "baseline.json"),
+    "repair": ("plan", "plan.json"),
+    "validate": ("repair", "summary.json"),
+    "merge": ("validate", "summary.json"),
+    "verify": ("merge", "summary.json"),
+    "finalize": ("verify", "coverage.json"),
+    "undo": ("finalize", "journal.jsonl"),
+}
+"""The stage that must have ended before each command, and the file by which it has."""
 
 
-def run(command: str, args: Any, resolved: Resolved, beam_argv: Sequence[str], job: Callable[[Session], None]) -> int:
-    """Run a job as one process of its run, and return its exit code."""
+def run(
+    command: str, args: Any, resolved: Resolved, beam_argv: Sequence[str], job: Callable[[Session], None],
+    check: Callable[[Context], None] = lambda context: None,
+) -> int:  # fmt: skip
+    """Run a job as one process of its run, and return its exit code; `check` comes before anything is written."""
     with tempfile.TemporaryDirectory(prefix="resplice-dry-") if args.dry_run else contextlib.nullcontext("") as scratch:
-        context = runs.begin(Context(_run(command, args, resolved), resolved.settings, scratch))
+        context = Context(_run(command, args, resolved), resolved.settings, scratch)
+        try:
+            _check_before(context, command)
+            check(context)
+        except UserError as error:
+            if resolved.path is None:
+                raise UserError(f"{error}\n(there is no resplice.toml here, so the defaults hold)") from None
+            raise
+        context = runs.begin(context)
         session = Session(context, args, beam_argv, quiet=args.quiet)
         code: int = Exit.FAILED
         try:
             job(session)
             code = session.exit_code
+            if scratch:
+                session.say("dry run: nothing was written")
         except UserError as error:
             code = error.exit_code
             raise
         except KeyboardInterrupt:
             code = Exit.INTERRUPTED
             raise
-        except SystemExit as stop:
-            code = stop.code if isinstance(stop.code, int) else Exit.AGAIN
+        except Terminated:
+            code = Exit.AGAIN
             raise
         finally:
             with contextlib.suppress(OSError):
                 runs.end(context, code, session.counts)
         return code
+
+
+def _check_before(context: Context, command: str) -> None:
+    """Raise UserError unless the stage before the command has ended in this run."""
+    stage, file = BEFORE.get(command, ("", ""))
+    if stage and context.workspace.store.head(f"{context.stage(stage)}/{file}") is None:
+        raise UserError(
+            f"run {context.run.id!r} has no {stage} yet: first run `resplice {stage} --run-id {context.run.id}`"
+        )
 
 
 def context(args: Any, resolved: Resolved) -> Context:
@@ -161,10 +185,12 @@ def read_ids(path: str) -> list[str]:
     """Return the video ids of a file: one a line, blank lines skipped. UserError if it cannot be read."""
     try:
         return [line for line in Path(path).read_text("utf-8").splitlines() if line]
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"--videos {path}: {error}") from None
+    except OSError as error:
+        raise UserError(f"--videos {path}: {error.strerror}; give a file with one video id a line") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"--videos {path} is not UTF-8: {error.reason} at byte {error.start}") from None
 
 
 def read_json(context: Context, stage: str, name: str) -> dict[str, Any]:
     """Return a JSON document of a stage of the run."""
-    return json.loads(context.workspace.store.read(f"{context.stage(stage)}/{name}"))  # type: ignore[no-any-return]
+    return documents.load(context.workspace.store, f"{context.stage(stage)}/{name}")  # type: ignore[no-any-return]

@@ -34,13 +34,12 @@ def run(args: Any, resolved: Resolved, beam_argv: Sequence[str]) -> int:
 
 def merge(session: Session) -> None:
     """Merge the results of the run into the published state."""
-    session.need("validate", "summary.json")
     context = session.context
     workspace, id_ = context.workspace.store, context.run.id
     videos = planned(context)
     latest = snapshots.latest(workspace)
     _check_conflicts(context, latest, [video.video_id for video in videos])
-    live = snapshots.live(workspace, context.validation.store)
+    live = snapshots.live(workspace, context.validation.store, context.settings.history.status_column)
     todo = items(context, "validate", videos)
     new = new_shards(context, todo)
     refused, unrepaired = refused_in(context, "repair", "validate"), refused_in(context, "repair")
@@ -170,6 +169,6 @@ def _finish(
     summary = session.finish("merge", len(videos), done, len(kept), refused)
     rows = sum(decisions[video.video_id]["new_rows"] for video in videos)
     session.say(
-        f"merge: snapshot {number}: {summary.done} videos replaced by {rows} new rows, "
+        f"merge: snapshot {number}: the results of {summary.done} videos replaced by {rows} new rows, "
         f"{len(kept)} kept their old ones, {summary.refused} drifted"
     )

@@ -10,14 +10,13 @@ Refuses a video whose id could not name files: bad_name.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pyarrow as pa
 
-from resplice.io import live, refusals, runstate, shards, sidecars, snapshots
+from resplice.io import documents, live, refusals, runstate, shards, sidecars, snapshots
 from resplice.io.context import Context
 from resplice.io.gather import Gather, gathered
 from resplice.io.planning import FindAffected
@@ -59,9 +58,8 @@ def make(session: Session, wave: Selection) -> None:
     """Plan the run, unless just this plan is there already."""
     context = session.context
     store, stage = context.workspace.store, context.stage("plan")
-    session.need("baseline", "baseline.json")
     asked = _asked(context, wave)
-    before = json.loads(store.read(f"{stage}/asked.json")) if store.head(f"{stage}/asked.json") else {}
+    before = documents.load(store, f"{stage}/asked.json") if store.head(f"{stage}/asked.json") else {}
     if {**before, "base": None} == {**asked, "base": None} and sidecars.exists(store, f"{stage}/affected.parquet"):
         session.note(f"plan: made for run {context.run.id} already")
         show(session)
@@ -173,7 +171,7 @@ def _tell(session: Session, wave: Selection, base: Snapshot) -> None:
 
 
 def _videos(context: Context) -> int:
-    baseline = json.loads(context.workspace.store.read(f"{context.stage('baseline')}/baseline.json"))
+    baseline = launch.read_json(context, "baseline", "baseline.json")
     return int(baseline["videos"])
 
 
@@ -195,7 +193,7 @@ def _sidecar(context: Context, facts: dict[str, Any], bad: Sequence[refusals.Ref
 def show(session: Session) -> None:
     """Print the plan."""
     context = session.context
-    facts = json.loads(context.workspace.store.read(f"{context.stage('plan')}/plan.json"))
+    facts = launch.read_json(context, "plan", "plan.json")
     hours = facts["audio_s"] / 3600
     session.say(
         f"plan {facts['run_id']}: {facts['videos']} videos, {hours:.2f} h of audio, "

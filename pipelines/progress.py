@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from resplice.io import ledger
@@ -41,14 +41,14 @@ def counts(entries: Iterator[Entry] | list[Entry]) -> Counts:
 
 
 @contextlib.contextmanager
-def shown(store: Store, stage: str, title: str, total: int, quiet: bool) -> Iterator[None]:
+def shown(store: Store, stage: str, title: str, units: Collection[str], quiet: bool) -> Iterator[None]:
     """Show the progress of a stage (`stage` is its key prefix) while the block runs."""
-    if quiet or not total:
+    if quiet or not units:
         yield
         return
     ended = threading.Event()
     watch = _bar if sys.stderr.isatty() else _lines
-    thread = threading.Thread(target=watch, args=(store, stage, title, total, ended), daemon=True)
+    thread = threading.Thread(target=watch, args=(store, stage, title, frozenset(units), ended), daemon=True)
     thread.start()
     try:
         yield
@@ -57,30 +57,36 @@ def shown(store: Store, stage: str, title: str, total: int, quiet: bool) -> Iter
         thread.join()
 
 
-def _states(store: Store, stage: str, ended: threading.Event, every_s: float) -> Iterator[Counts]:
+def _states(
+    store: Store, stage: str, units: Collection[str], ended: threading.Event, every_s: float
+) -> Iterator[Counts]:
     """Yield the counts now and then, and once more at the end; reading them costs at most a twentieth of the time."""
     wait = every_s
     while not ended.wait(wait):
         began = time.monotonic()
-        yield counts(list(ledger.load(store, stage).values()))
+        yield counts(_of(store, stage, units))
         wait = max(every_s, _LOAD_SHARE * (time.monotonic() - began))
-    yield counts(list(ledger.load(store, stage).values()))
+    yield counts(_of(store, stage, units))
 
 
-def _lines(store: Store, stage: str, title: str, total: int, ended: threading.Event) -> None:
+def _of(store: Store, stage: str, units: Collection[str]) -> list[Entry]:
+    return [entry for unit, entry in ledger.load(store, stage).items() if unit in units]
+
+
+def _lines(store: Store, stage: str, title: str, units: Collection[str], ended: threading.Event) -> None:
     began = time.monotonic()
-    for state in _states(store, stage, ended, _LINE_EVERY_S):
+    for state in _states(store, stage, units, ended, _LINE_EVERY_S):
         rate = (state.done + state.refused) / max(time.monotonic() - began, 1e-9)
-        print(f"{title}: {state.done + state.refused} of {total} videos, {rate:.1f}/s: {state}", file=sys.stderr)
+        print(f"{title}: {state.done + state.refused} of {len(units)} videos, {rate:.1f}/s: {state}", file=sys.stderr)
 
 
-def _bar(store: Store, stage: str, title: str, total: int, ended: threading.Event) -> None:
+def _bar(store: Store, stage: str, title: str, units: Collection[str], ended: threading.Event) -> None:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description:9}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
                TextColumn("{task.fields[state]}"))  # fmt: skip
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(title, total=total, state="")
-        for state in _states(store, stage, ended, 0.5):
-            bar.update(task, completed=min(total, state.done + state.refused), state=str(state))
+        task = bar.add_task(title, total=len(units), state="")
+        for state in _states(store, stage, units, ended, 0.5):
+            bar.update(task, completed=state.done + state.refused, state=str(state))

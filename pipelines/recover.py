@@ -22,7 +22,7 @@ from resplice.transforms.records import Exit, UserError
 
 def run(args: Any, resolved: Resolved, beam_argv: Sequence[str]) -> int:
     """Run the command."""
-    return launch.run("recover", args, resolved, beam_argv, recover)
+    return launch.run("recover", args, resolved, beam_argv, recover, baseline.check_places)
 
 
 def recover(session: Session) -> None:

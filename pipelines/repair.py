@@ -35,7 +35,6 @@ def run(args: Any, resolved: Resolved, beam_argv: Sequence[str]) -> int:
 
 def repair(session: Session, only: Sequence[str] | None = None) -> None:
     """Repair the planned videos whose tar is wrong; `only` restricts the work to some of them (canary)."""
-    session.need("plan", "plan.json")
     videos = planned(session.context)
     wrong = [video for video in videos if video.wrong_tar]
     work(session, "repair", items(session.context, "repair", wrong), only)
@@ -47,8 +46,13 @@ def work(session: Session, stage: str, todo: Sequence[Item], only: Sequence[str]
     """Rebuild the items of a stage."""
     if only is not None:
         todo = [item for item in (restricted(item, only) for item in todo) if item.videos]
-    with session.progress(stage, sum(len(item.videos) for item in todo)), session.pipeline() as pipeline:
+    with session.progress(stage, units_of(todo)), session.pipeline() as pipeline:
         build(pipeline, session.context, stage, todo)
+
+
+def units_of(todo: Sequence[Item]) -> list[str]:
+    """Return the ids of all videos of some items."""
+    return [video.video_id for item in todo for video in item.videos]
 
 
 def restricted(item: Item, only: Collection[str]) -> Item:

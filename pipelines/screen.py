@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from resplice.io import ledger, refusals
+from resplice.io import ledger, refusals, shards
 from resplice.io.work import planned
 from resplice.pipelines.launch import Session, read_json
 from resplice.transforms.coverage import Bucket
@@ -77,9 +79,21 @@ def _saved(session: Session) -> str:
     return f"\n{hours:.2f} hours of audio repaired and not transcribed again"
 
 
+def _unaccounted(session: Session) -> str:
+    """Return what the unaccounted rows are, by reason."""
+    key = f"{session.context.stage('verify')}/coverage.parquet"
+    table = shards.open_file(session.context.workspace.store, key).read(columns=["bucket", "reason"])
+    reasons = Counter(row["reason"] for row in table.to_pylist() if row["bucket"] == Bucket.UNACCOUNTED)
+    named = {"not_selected": "left out by the plan", "drifted": "drifted", None: "without a result"}
+    return ", ".join(f"{count} rows {named.get(reason, reason)}" for reason, count in reasons.most_common())
+
+
 def _next(session: Session, coverage: dict[str, object]) -> str:
     run_id = session.context.run.id
     config = f" --config {session.args.config}" if session.args.config else ""
     if not coverage["complete"]:
-        return f"NOT complete: {coverage['drifted']} videos drifted; see: resplice failed{config} --run-id {run_id}"
+        return (
+            f"NOT complete: {_unaccounted(session)}; each row: verify/coverage.parquet of the run, "
+            f"refusals: resplice failed{config} --run-id {run_id}"
+        )
     return f"complete: every row is in a named bucket.  next: resplice finalize{config} --run-id {run_id}"

@@ -25,7 +25,7 @@ from resplice.io.work import Item, items, planned
 from resplice.pipelines import launch
 from resplice.pipelines.config import Resolved
 from resplice.pipelines.launch import Session
-from resplice.pipelines.repair import restricted
+from resplice.pipelines.repair import restricted, units_of
 from resplice.transforms.records import Reason, Refusal, UserError
 
 
@@ -38,6 +38,10 @@ def job(session: Session) -> None:
     """Validate by the engines, or by others: write the work lists, or take the results."""
     from resplice.pipelines import exchange
 
+    if session.args.export_work and session.args.from_:
+        raise UserError("--export-work writes work for others, --from takes their results: give one of them")
+    if session.args.parts and not session.args.export_work:
+        raise UserError("--parts divides the lists of --export-work: give that too, or leave it out")
     if session.args.export_work:
         exchange.export_work(session)
     elif session.args.from_:
@@ -50,7 +54,7 @@ def validate(session: Session, only: Sequence[str] | None = None) -> None:
     """Validate the planned videos that repair did not refuse; `only` restricts the work to some (canary)."""
     todo = open_items(session, only)
     chain, versions = engines(session)
-    with session.progress("validate", sum(len(item.videos) for item in todo)), session.pipeline() as pipeline:
+    with session.progress("validate", units_of(todo)), session.pipeline() as pipeline:
         build(pipeline, session.context, todo, chain, versions)
     if only is None:
         finish(session, todo)
@@ -58,9 +62,11 @@ def validate(session: Session, only: Sequence[str] | None = None) -> None:
 
 def open_items(session: Session, only: Sequence[str] | None = None) -> list[Item]:
     """Return the work items without the videos that repair refused; their names depend on the plan alone."""
-    session.need("repair", "summary.json") if only is None else None
     context = session.context
-    gone = refused_in(context, "repair")
+    repaired = ledger.load(context.workspace.store, context.stage("repair"))
+    gone = {unit for unit, entry in repaired.items() if entry.outcome == "refused"}
+    if only is None:
+        gone = set(refused_in(context, "repair"))
     packed = items(context, "validate", planned(context))
     wanted = [v.video_id for item in packed for v in item.videos if v.video_id not in gone]
     chosen = set(wanted if only is None else set(wanted) & set(only))
@@ -93,7 +99,7 @@ def finish(session: Session, todo: Sequence[Item], further: Sequence[Any] = ()) 
     """Remove shards of former plans, count the videos in the shards, take the refusals from the ledger, balance."""
     context, store = session.context, session.context.workspace.store
     expected = remove_strays(context, todo)
-    units = [video.video_id for item in todo for video in item.videos]
+    units = units_of(todo)
     entries = ledger.load(store, context.stage("validate"))
     refused = [
         session.refused("validate", e.unit, Refusal(Reason(e.reason), e.detail, e.segment), e.at)

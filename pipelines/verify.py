@@ -46,7 +46,6 @@ def run(args: Any, resolved: Resolved, beam_argv: Sequence[str]) -> int:
 
 def verify(session: Session) -> None:
     """Cover every row, and say whether the coverage is complete."""
-    session.need("merge", "summary.json")
     context = session.context
     world = load_world(context)
     latest = snapshots.latest(context.workspace.store)
@@ -91,7 +90,9 @@ def build(pipeline: Any, context: Context, world: World, latest: Snapshot, stand
 
     from resplice.transforms.steps import JoinByKey, Tally
 
-    live_ = live_shards(latest, snapshots.found_history(context.validation.store))
+    live_ = live_shards(
+        latest, snapshots.found_history(context.validation.store, context.settings.history.status_column)
+    )
     sides = by_range(pipeline, context, "verify", world, live_)
     sides["standings"] = pipeline | "Standings" >> beam.Create(stands)
     covered = sides | "Cover" >> JoinByKey(Cover(context), "Place")

@@ -1,4 +1,4 @@
-"""Whole recoveries of a demo corpus, as processes that can be killed, and what must be the same after every one of them.
+"""Whole recoveries of a demo corpus, as processes that can be killed, and what must be the same after each of them.
 
 The corpus is never copied (its versions are part of the baseline): each run gets a fresh workspace instead.
 """
@@ -23,6 +23,8 @@ STAGES = ("baseline", "plan", "repair", "validate", "merge", "verify")
 RUN = "R"
 TEMPORARY = ".resplice-tmp-"
 SIDECAR = ".manifest.json"
+OWN_RECORDS = ("run.json", "replacements.jsonl", "adopted.jsonl")
+"""What a process says of itself: the last two tell what the merge still had to drop and to adopt."""
 WAVE = ("--limit", "6")
 """A small wave: with it a recovery is incomplete (exit 3), but takes half the time."""
 
@@ -134,12 +136,12 @@ def outcome(workspace: Path, run: str = RUN) -> dict[str, Any]:
     """Return what the contract promises to be the same: the content of every file of the workspace by its name, but for
     the times in run.json, sidecars, ledgers and `at`, and merge's notes, which tell what was still to be dropped.
     """
-    found = {}
+    found: dict[str, Any] = {}
     for path in sorted(p for p in workspace.rglob("*") if p.is_file() and not p.name.startswith(TEMPORARY)):
         key = path.relative_to(workspace).as_posix()
         if "/live/" in key:  # what a killed process spilled; nothing reads it again
             continue
-        if key.endswith(SIDECAR) or "/ledger/" in key or path.name in ("run.json", "replacements.jsonl", "adopted.jsonl"):
+        if key.endswith(SIDECAR) or "/ledger/" in key or path.name in OWN_RECORDS:
             found[key] = "is there"
         elif path.name == "refused.jsonl":
             found[key] = [{**json.loads(line), "at": ""} for line in path.read_text().splitlines()]

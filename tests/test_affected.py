@@ -166,6 +166,7 @@ loads = st.dictionaries(
 @settings(deadline=None)
 @given(loads)
 @example({str(n): 400.0 for n in range(300)})
+@example({str(n): 330.0 for n in range(300)})
 @example({str(n): 5.0 for n in range(1000)})
 def test_every_video_is_in_one_item_of_at_most_ten_minutes_unless_alone(seconds: dict[str, float]) -> None:
     items = work_items(seconds)

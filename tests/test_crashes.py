@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import random
 import re
 import signal
@@ -22,7 +21,7 @@ from recovering import STAGES, WAVE, Corpus, kill, lies, outcome, stage_of
 
 SEED = 3
 KILLS = 12
-FAULT_POINTS = 24
+FAULT_POINTS = 12
 
 
 @pytest.fixture(scope="module")
@@ -71,14 +70,13 @@ def assert_same(corpus: Corpus, workspace: Path, reference: Reference, *more: st
     assert lies(workspace) == []
 
 
-def killed_after(corpus: Corpus, workspace: Path, seconds: float, *more: str) -> str:
-    """Start a recovery, kill its group after some seconds, and return the stage that it was in."""
-    process = corpus.start(workspace, *more)
+def killed_after(corpus: Corpus, workspace: Path, seconds: float) -> str | None:
+    """Start a recovery, kill its group after some seconds, and return the stage that it was in; None if it was over."""
+    process = corpus.start(workspace)
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(seconds)
     stage = stage_of(workspace)
-    assert kill(process), "the run was over before it could be killed"
-    return stage
+    return stage if kill(process) else None
 
 
 def killed_by_driver(corpus: Corpus, workspace: Path, kind: str, value: str, *more: str) -> str:
@@ -107,9 +105,15 @@ def test_killed_at_any_moment_and_run_again_it_ends_the_same(
     corpus: Corpus, whole: Reference, tmp_path: Path, number: int
 ) -> None:
     moment = random.Random(f"{SEED}-{number}").uniform(0, whole.ends[STAGES[-1]])
-    stage = killed_after(corpus, tmp_path, moment)
+    workspace, stage = tmp_path / "0", killed_after(corpus, tmp_path / "0", moment)
+    for attempt in range(1, 10):  # a run that was faster than the measured one is over: a fresh one, killed earlier
+        if stage is not None:
+            break
+        moment, workspace = moment * 0.7, tmp_path / str(attempt)
+        stage = killed_after(corpus, workspace, moment)
     print(f"seed {SEED}-{number}: killed after {moment:.2f} s in {stage or 'the end'}")
-    assert_same(corpus, tmp_path, whole)
+    assert stage is not None
+    assert_same(corpus, workspace, whole)
 
 
 @pytest.mark.slow
@@ -124,7 +128,7 @@ def test_killed_inside_each_stage_and_run_again_it_ends_the_same(
         time.sleep(lot.uniform(0.1, 0.9) * (end - start))
         found = stage_of(tmp_path)
         assert kill(process) or stage == STAGES[-1]
-        if found == stage or STAGES.index(stage) < len(STAGES) - 1 and found == STAGES[STAGES.index(stage) + 1]:
+        if found == stage or (STAGES.index(stage) < len(STAGES) - 1 and found == STAGES[STAGES.index(stage) + 1]):
             break
     print(f"seed {SEED}-{stage}: killed in {found or 'the end'}, meant for {stage}")
     assert_same(corpus, tmp_path, whole)
@@ -175,7 +179,10 @@ def test_two_processes_of_one_wave_do_no_harm(corpus: Corpus, wave: Reference, t
     assert lies(tmp_path) == []
 
 
-@pytest.mark.parametrize(("number", "code", "more"), [(signal.SIGTERM, 75, ()), (signal.SIGINT, 130, ("--workers", "2"))])
+SIGNALS = [(signal.SIGTERM, 75, ()), (signal.SIGINT, 130, ("--workers", "2"))]
+
+
+@pytest.mark.parametrize(("number", "code", "more"), SIGNALS)
 def test_a_signal_ends_a_recovery_soon_and_leaves_no_worker_behind(
     corpus: Corpus, tmp_path: Path, number: int, code: int, more: tuple[str, ...]
 ) -> None:
@@ -212,7 +219,10 @@ def small_disk(folder: Path, size: str) -> Iterator[Path]:
         subprocess.run(["umount", str(folder)], check=True)
 
 
-@pytest.mark.parametrize("size", ["64k", "300k", "2m"])
+SIZES = [pytest.param("64k", marks=pytest.mark.slow), "300k", pytest.param("2m", marks=pytest.mark.slow)]
+
+
+@pytest.mark.parametrize("size", SIZES)
 def test_a_full_disk_is_75_and_with_more_room_the_same_command_goes_on(
     corpus: Corpus, wave: Reference, tmp_path: Path, size: str
 ) -> None:
@@ -223,9 +233,3 @@ def test_a_full_disk_is_75_and_with_more_room_the_same_command_goes_on(
         assert "disk space" in said.splitlines()[-1], said
         subprocess.run(["mount", "-o", "remount,size=200m", str(disk)], check=True)
         assert_same(corpus, disk, wave, *WAVE)
-
-
-def test_nothing_temporary_is_left_behind_by_a_run_that_ended(corpus: Corpus, tmp_path: Path) -> None:
-    assert corpus.recover(tmp_path, *WAVE) == 3
-    assert recovering.temporaries(tmp_path) == []
-    assert not [name for name in os.listdir(tmp_path) if name not in ("runs", "snapshots", "objects")]

@@ -286,7 +286,7 @@ def test_inspect_shows_a_collapsed_video_stem_by_stem(corpus: Path) -> None:
         (lambda raw, tar: tar.unlink(), "ok, ", "missing"),
         (lambda raw, tar: tar.write_bytes(tar.read_bytes()[:700]), "ok, ", "unreadable: short_header"),
         (lambda raw, tar: raw.write_bytes(b"x" * 1024), "unreadable: bad_checksum", "ok, "),
-        (lambda raw, tar: (raw.unlink(), raw.mkdir()), "unreadable: ", "ok, "),
+        (lambda raw, tar: (raw.unlink(), raw.mkdir()), "missing", "ok, "),
     ],
 )
 def test_inspect_shows_what_is_wrong_with_a_tar(

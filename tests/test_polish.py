@@ -170,6 +170,10 @@ LOUD = 10_000
             blocks((280, LOUD), (40, 0), (100, LOUD)), {}, [(0, 300), (300, 420)], id="a middle exactly at max is one"
         ),
         pytest.param(
+            blocks((100, LOUD), (40, 0), (140, LOUD), (40, 0), (100, LOUD)), {}, [(0, 300), (300, 420)],
+            id="the middle at max is later than one before it"
+        ),
+        pytest.param(
             blocks((100, LOUD), (500, 0), (100, LOUD)), {}, [(0, 120), (580, 650), (650, 700)],
             id="cuts in silence longer than max decide where the next piece begins"
         ),

@@ -76,6 +76,10 @@ class UserError(Exception):
         return self.message
 
 
+class Terminated(BaseException):
+    """SIGTERM, raised in the main thread; no handler of Exception may hold it up."""
+
+
 class Exit:
     """Exit codes of every command (see the README)."""
 

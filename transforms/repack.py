@@ -72,7 +72,7 @@ def check_durations(pieces: Mapping[Segment, Piece], rows: Sequence[RowName], to
     for segment, row in in_stem_order(rows):
         have = pieces[segment].duration_s
         if differs(have, row.duration_s, tolerance_s):
-            detail = f"{stem(segment)}: audio {have:.3f} s, row {row.duration_s} s, tolerance {tolerance_s} s"
+            detail = f"{stem(segment)}: audio {have:.3f} s, row {row.duration_s:.3f} s, tolerance {tolerance_s} s"
             raise Refusal(Reason.DURATION_MISMATCH, detail, stem(segment))
 
 
