@@ -70,17 +70,32 @@ def decode(data: bytes, max_bytes: int | None = None) -> Audio:
         raise Damage("flac_header", f"declares {declared.bits} bits a sample; 8, 16 and 24 are supported")
     dtype = np.dtype(_DTYPES[declared.bits])
     _check_size(declared.samples * declared.channels * dtype.itemsize, max_bytes)
-    pcm = bytearray()
     try:
-        for block in _blocks(_without_count(data), dtype):
-            pcm += block.tobytes()
-            _check_size(len(pcm), max_bytes)
+        return _decoded(_without_count(data), declared, dtype, max_bytes)
     except soundfile.LibsndfileError as error:
-        frames = len(pcm) // (declared.channels * dtype.itemsize)
-        text = f"decoding stopped after about {frames} of {declared.samples or 'unknown'} samples"
+        if (whole := _before_a_tail(data, declared, dtype, max_bytes)) is not None:
+            return whole
+        text = f"decoding stopped before the end ({declared.samples or 'unknown'} samples are declared)"
         raise Damage("flac_truncated", f"{text}: {error.error_string}") from error
+
+
+def _decoded(data: bytes, declared: StreamInfo, dtype: np.dtype[Any], max_bytes: int | None) -> Audio:
+    pcm = bytearray()
+    for block in _blocks(data, dtype):
+        pcm += block.tobytes()
+        _check_size(len(pcm), max_bytes)
     samples: Samples = np.frombuffer(pcm, dtype).reshape(-1, declared.channels)
     return Audio(samples, declared.rate, declared.bits, declared, pcm_md5(samples, declared.bits))
+
+
+def _before_a_tail(data: bytes, declared: StreamInfo, dtype: np.dtype[Any], max_bytes: int | None) -> Audio | None:
+    """Decode a FLAC with bytes after its last frame (an ID3v1 tag): only count and MD5 can say that it is whole."""
+    try:
+        audio = _decoded(data, declared, dtype, max_bytes)
+    except soundfile.LibsndfileError:
+        return None
+    whole = declared.md5_known and audio.md5 == declared.md5 and audio.frames == declared.samples
+    return audio if whole else None
 
 
 def verify(audio: Audio) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -61,7 +62,8 @@ def regenerate(flac: bytes, splitter: str, settings: Mapping[str, Any], max_byte
     """
     decoded = audio.decode(flac, max_bytes)
     audio.verify(decoded)
-    answer = load(splitter)(decoded.samples, decoded.rate, **settings)
+    # A copy: what a splitter writes into its samples must not reach the pieces that it only cuts.
+    answer = load(splitter)(decoded.samples.copy(), decoded.rate, **settings)
     return Regenerated(decoded.rate, tuple(_cut(piece, decoded, splitter) for piece in answer))
 
 
@@ -72,11 +74,15 @@ def check(flac: bytes, max_bytes: int) -> None:
 
 def _cut(piece: Any, whole: audio.Audio, splitter: str) -> Cut:
     if isinstance(piece, np.ndarray):
-        if piece.dtype != whole.samples.dtype:
-            raise ValueError(f"{splitter} returned {piece.dtype} samples for {whole.samples.dtype}")
         samples = piece.reshape(len(piece), -1)
+        have, want = (samples.dtype, samples.shape[1]), (whole.samples.dtype, whole.samples.shape[1])
+        if have != want:
+            raise ValueError(f"{splitter} returned samples of {have} (dtype, channels) for {want}")
         return Cut(None, None, len(samples), _encoded(samples, whole))
-    start, end = (int(bound) for bound in piece)
+    try:
+        start, end = (operator.index(bound) for bound in piece)
+    except TypeError:
+        raise ValueError(f"{splitter} returned {piece!r}, expected (start, end) in samples") from None
     if not 0 <= start < end <= whole.frames:
         raise ValueError(f"{splitter} returned the piece [{start}, {end}) of {whole.frames} samples")
     if (start, end) == (0, whole.frames):

@@ -129,15 +129,12 @@ def _write_parts(context: Context, snapshot: Snapshot, scratch: Path) -> Exporte
 
 
 def _schema(context: Context, snapshot: Snapshot) -> pa.Schema:
-    """Return one schema for all files, so that a reader of the folder loses no column of any: matched by name."""
-    schemas = []
+    """Return one schema for all files, so that a reader of the folder loses no column of any."""
+    schemas = {}
     for shard in snapshot.shards:
         store, key = snapshots.open_shard(context.workspace.store, context.validation.store, shard)
-        schemas.append(shards.open_file(store, key).schema_arrow.remove_metadata())
-    try:
-        return pa.unify_schemas(schemas, promote_options="permissive")
-    except pa.ArrowException as error:
-        raise UserError(f"the shards have a column of two types: {error}; mend the historical one") from None
+        schemas[shard.source] = shards.open_file(store, key).schema_arrow.remove_metadata()
+    return snapshots.unified(schemas)
 
 
 def _write_part(path: Path, schema: pa.Schema, batches: Iterator[pa.Table], metadata: Mapping[str, str]) -> int:
@@ -150,22 +147,11 @@ def _write_part(path: Path, schema: pa.Schema, batches: Iterator[pa.Table], meta
     with path.open("wb") as file:
         with pq.ParquetWriter(file, schema, compression="zstd", write_page_checksum=True) as writer:
             for table in _with(first, batches):
-                writer.write_table(_as(table, schema))
+                writer.write_table(snapshots.widened(table, schema).replace_schema_metadata(schema.metadata))
                 rows += len(table)
         file.flush()
         os.fsync(file.fileno())
     return rows
-
-
-def _as(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """Return a table with the columns of a schema that is at least as wide; those it has not are null."""
-    columns = [
-        table.column(field.name).cast(field.type)
-        if field.name in table.column_names
-        else pa.nulls(len(table), field.type)
-        for field in schema
-    ]
-    return pa.table(columns, schema=schema)
 
 
 def _with(first: pa.Table, rest: Iterator[pa.Table]) -> Iterator[pa.Table]:

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from resplice.io import shards, snapshots
 from resplice.io.store import Store
-from resplice.transforms.records import Damage
+from resplice.transforms.records import Damage, UserError
 from resplice.transforms.replace import Shard, Snapshot
 
 
@@ -39,7 +39,7 @@ def lines(store: Store) -> list[Line]:
 def _line(store: Store, number: int, before: int, rows: Callable[[Shard], int]) -> Line:
     try:
         snapshot = snapshots.load(store, number)
-    except (ValueError, TypeError, KeyError) as error:
+    except (UserError, TypeError, KeyError) as error:
         return Line(number, fault=f"its file cannot be read: {error}")
     counted: int | None = None
     fault = _chain_fault(store, snapshot, number, before)

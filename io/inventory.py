@@ -46,7 +46,7 @@ ROW_INDEX = pa.schema(
         ("video_id", pa.string()),
         ("segment_file", pa.string()),
         ("original", pa.string()),
-        ("index", pa.int64()),
+        ("index", pa.string()),  # a split number may have more digits than any integer type
         ("stem", pa.string()),
         ("detail", pa.string()),
         ("duration_s", pa.float64()),
@@ -214,7 +214,7 @@ def _row_index(video: str, name: RowName, detail: str | None) -> dict[str, Any]:
         "video_id": video,
         "segment_file": name.segment_file,
         "original": segment.original if segment else None,
-        "index": segment.index if segment else None,
+        "index": str(segment.index) if segment and segment.index is not None else None,
         "stem": stem(segment) if segment else None,
         "detail": detail if segment is None else None,
         "duration_s": name.duration_s,
@@ -251,7 +251,8 @@ class IndexedRange:
         """Return the rows of each video, by video and id."""
         found: dict[str, list[RowName]] = {}
         for id_, row in zip(self._ids, self._table("rows"), strict=True):
-            segment = None if row["original"] is None else Segment(row["original"], row["index"])
+            index = None if row["index"] is None else int(row["index"])
+            segment = None if row["original"] is None else Segment(row["original"], index)
             found.setdefault(row["video_id"], []).append(
                 RowName(id_, row["segment_file"], segment, row["duration_s"])
             )  # fmt: skip

@@ -179,7 +179,7 @@ def append(store: Store, key: str, lines: Iterable[Line]) -> None:
 
 
 def _parsed(data: bytes) -> Iterator[Line]:
-    return (Line.from_json(json.loads(text)) for text in data.decode().splitlines())
+    return (Line.from_json(json.loads(text)) for text in data.splitlines())
 
 
 def _same(one: Line, other: Line) -> bool:

@@ -74,7 +74,7 @@ def save(store: Store, stage: str, item: str, entries: Iterable[Entry]) -> None:
 
 
 def _parsed(data: bytes) -> Iterator[Entry]:
-    return (Entry(**json.loads(text)) for text in data.decode().splitlines())
+    return (Entry(**json.loads(text)) for text in data.splitlines())
 
 
 def _take(latest: dict[str, Entry], entries: Iterable[Entry]) -> None:

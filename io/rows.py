@@ -36,8 +36,20 @@ class Row:
 
 
 def shown(text: str) -> str:
-    """Return text with bytes that are not UTF-8 as backslash escapes."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    """Return text with bytes that are not UTF-8, and lone surrogates, as backslash escapes."""
+    try:
+        return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _shown(value: Any) -> Any:
+    """Return a JSON value with all its text as `shown`."""
+    if isinstance(value, str):
+        return shown(value)
+    if isinstance(value, dict):
+        return {shown(name): _shown(inner) for name, inner in value.items()}
+    return [_shown(inner) for inner in value] if isinstance(value, list) else value
 
 
 @dataclass(frozen=True)
@@ -285,5 +297,4 @@ def _json_value(value: Any, kind: str) -> Any:
             value = Decimal(value)
     except (ValueError, ArithmeticError):
         pass
-    plain = provenance.plain(value)
-    return shown(plain) if isinstance(plain, str) else plain
+    return _shown(provenance.plain(value))

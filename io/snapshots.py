@@ -7,7 +7,7 @@ A snapshot's number is the fence: its file is created once, never rewritten. Rea
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -107,7 +107,10 @@ def found_history(validation: Store, status_column: str = "status") -> list[Shar
 
     UserError if one is damaged or has a column of another type.
     """
-    heads = (head for head in validation.list() if head.key.endswith(".parquet"))
+    heads = [head for head in validation.list() if head.key.endswith(".parquet")]
+    for head in heads:
+        if head.key != (name := head.key.encode("utf-8", "replace").decode()):
+            raise UserError(f"{validation.url}: the name of {name!r} is not UTF-8; rename this historical shard")
     return [_historical(validation, head, status_column) for head in heads]
 
 
@@ -133,8 +136,50 @@ def dataset(workspace: str, number: int | None = None) -> ds.Dataset:
     """
     store = Place(workspace).store
     snapshot = latest(store) if number is None else load(store, number)
-    tables = [without(read_all(store, shard.key), shard.drop) for shard in snapshot.shards]
-    return ds.dataset(pa.concat_tables(tables, promote_options="permissive") if tables else pa.table({}))
+    tables = {shard.source: without(read_all(store, shard.key), shard.drop) for shard in snapshot.shards}
+    schema = unified({source: table.schema for source, table in tables.items()})
+    return ds.dataset(
+        pa.concat_tables([widened(table, schema) for table in tables.values()]) if tables else schema.empty_table()
+    )
+
+
+def unified(schemas: Mapping[str, pa.Schema]) -> pa.Schema:
+    """Return one schema for shards (by source), columns matched by name with safe promotion.
+
+    UserError that names two shards if a column has types in them of which neither holds the other.
+    """
+    kinds: dict[str, tuple[pa.DataType, str]] = {}
+    for source, schema in schemas.items():
+        for field in schema:
+            have, where = kinds.get(field.name, (pa.null(), ""))
+            wider = next((kind for kind in (have, field.type) if _holds(kind, have) and _holds(kind, field.type)), None)
+            if wider is None:
+                raise UserError(
+                    f"parquet_type: column {field.name!r} is {have} in {where} and {field.type} in {source}: "
+                    "mend the historical shard"
+                )
+            kinds[field.name] = (wider, where if wider == have else source)
+    return pa.schema([(name, kind) for name, (kind, _) in kinds.items()])
+
+
+def _holds(kind: pa.DataType, other: pa.DataType) -> bool:
+    try:
+        shards.promote(pa.chunked_array([], other), kind, "")
+    except Damage:
+        return False
+    return True
+
+
+def widened(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Return a table with the columns of a schema that `unified` made; those it has not are null."""
+    there = set(table.column_names)
+    columns = [
+        shards.promote(table.column(field.name), field.type, field.name)
+        if field.name in there
+        else pa.nulls(len(table), field.type)
+        for field in schema
+    ]
+    return pa.table(columns, schema=schema)
 
 
 def live(workspace: Store, validation: Store, status_column: str = "status") -> list[Shard]:

@@ -172,7 +172,7 @@ def divide(context: Context) -> tuple[list[RangeWork], World]:
 
 def _tars(store: Store, suffix: str) -> dict[str, Head]:
     return {
-        head.key.removesuffix(suffix): head
+        shown(head.key.removesuffix(suffix)): head
         for head in store.list()
         if head.key.endswith(suffix) and "/" not in head.key and head.key != suffix
     }

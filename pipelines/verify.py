@@ -32,7 +32,7 @@ from resplice.pipelines.plan import by_range
 from resplice.transforms import provenance
 from resplice.transforms.coverage import Bucket, Standing
 from resplice.transforms.ranges import range_of
-from resplice.transforms.records import Exit, Reason
+from resplice.transforms.records import Exit, Reason, valid_video_id
 from resplice.transforms.replace import Snapshot, live_shards
 
 STAGES = ("plan", "repair", "validate", "merge")
@@ -81,7 +81,13 @@ def standings(context: Context, world: World, latest: Snapshot) -> Standings:
         if id_ in drifted:
             reason = Reason.DRIFTED
         found[id_] = (Standing(True, False, reason, detail), tuple(sorted(runs)))
-    return [(range_of(world.bounds, video), (video, *entry)) for video, entry in sorted(found.items())]
+    ranges = range(len(world.bounds) + 1)
+    return [
+        (index, (video, *entry))
+        for video, entry in sorted(found.items())
+        # The database sorts an id that is not UTF-8 by its bytes, so any range may hold it.
+        for index in ([range_of(world.bounds, video)] if valid_video_id(video) else ranges)
+    ]
 
 
 def build(pipeline: Any, context: Context, world: World, latest: Snapshot, stands: Standings) -> Any:

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from resplice.io import refusals
@@ -76,6 +76,7 @@ texts = st.one_of(
 
 @settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.builds(refused, st.sampled_from("ab"), texts, st.just("bad_name"), texts), max_size=5, unique=True))
+@example([refused("a", "a\u2028b", "bad_name", "\x85")])
 def test_any_text_survives(store: LocalStore, found: list[Refused]) -> None:
     refusals.write(store, STAGE, found)
     assert sorted(refusals.load(store, STAGE), key=repr) == sorted(found, key=repr)

@@ -272,14 +272,14 @@ def test_export_before_any_snapshot_is_history_as_found(root: Path, tmp_path: Pa
     assert files(root / "workspace") == {}
 
 
-def test_export_has_a_file_for_each_shard_with_rows_left_and_its_own_columns(published: Path, tmp_path: Path) -> None:
+def test_export_has_a_file_for_each_shard_with_rows_left_and_the_columns_of_all(published: Path, tmp_path: Path) -> None:
     assert main(["rollback", "--to", "1"]) == 0
     out = tmp_path / "new" / "out"
     assert main(["export", "--to", str(out)]) == 0
     columns = {part.name: pq.read_schema(part).names for part in out.iterdir()}
     assert columns == {
-        "part-00000.parquet": ["video_id", "segment_file", "score"],
-        "part-00001.parquet": ["video_id", "segment_file", "status"],
+        "part-00000.parquet": ["video_id", "segment_file", "score", "status"],
+        "part-00001.parquet": ["video_id", "segment_file", "score", "status"],
     }
     metadata = [pq.read_metadata(part).metadata for part in sorted(out.iterdir())]
     assert [m[b"run_id"] for m in metadata] == [b"", b"r1"]

@@ -90,14 +90,14 @@ def work_items(seconds: Mapping[str, float]) -> list[tuple[str, ...]]:
     (one longer video alone), at least 128 items where there are that many videos. Depends on the plan alone.
     """
     count = max(min(MIN_ITEMS, len(seconds)), -(-int(sum(seconds.values())) // int(MAX_ITEM_S)))
-    bins: list[tuple[float, int]] = [(0.0, index) for index in range(count)]
+    bins: list[tuple[float, int, int]] = [(0.0, 0, index) for index in range(count)]
     items: list[list[str]] = [[] for _ in range(count)]
     for video in sorted(seconds, key=lambda video: (-seconds[video], video)):
-        load, index = heapq.heappop(bins)
-        if items[index] and load + seconds[video] > MAX_ITEM_S:
-            heapq.heappush(bins, (load, index))
-            load, index = 0.0, len(items)
+        load, held, index = heapq.heappop(bins)
+        if held and load + seconds[video] > MAX_ITEM_S:
+            heapq.heappush(bins, (load, held, index))
+            load, held, index = 0.0, 0, len(items)
             items.append([])
         items[index].append(video)
-        heapq.heappush(bins, (load + seconds[video], index))
+        heapq.heappush(bins, (load + seconds[video], held + 1, index))
     return [tuple(sorted(item)) for item in items if item]

@@ -48,11 +48,11 @@ def raw_content(video_id: str, names: Iterable[str]) -> TarContent:
     metadata = None
     extra = []
     for name in names:
-        short = name.removeprefix(f"{video_id}/")
-        if short == "metadata.json":
-            metadata = name if metadata is None or name == short else metadata
-        elif short.startswith("segments/") and short.endswith(".flac"):
-            stem = short.removeprefix("segments/").removesuffix(".flac")
+        folder = next((f for f in (f"{video_id}/segments/", "segments/") if name.startswith(f)), None)
+        if name in ("metadata.json", f"{video_id}/metadata.json"):
+            metadata = name if metadata is None or name == "metadata.json" else metadata
+        elif folder is not None and name.endswith(".flac"):
+            stem = name.removeprefix(folder).removesuffix(".flac")
             if stem in flacs:
                 raise Damage("duplicate_member", f"{flacs[stem]} and {name} are one segment")
             flacs[stem] = name

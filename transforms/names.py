@@ -17,6 +17,7 @@ _SPLIT = re.compile(rf"(.*)_split{_D}", re.DOTALL)
 _SPLIT_LIKE = re.compile(r".*_split[0-9]+", re.DOTALL)
 _ESCAPED = re.compile(r"[%./\\\x00-\x1f\x7f]")
 _ESCAPE = re.compile(r"%([0-9A-F]{2})")
+_LONGEST = 4000  # far beyond any file system's names, and within what Python reads as a number
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
@@ -43,7 +44,7 @@ def parse_stem(text: str) -> Segment | None:
     """Return the segment whose canonical stem is `text`, or None if `text` is no canonical stem."""
     split = _SPLIT.fullmatch(text)
     original = unesc(split[1] if split else text)
-    if original is None or _SURROGATE.search(text):
+    if original is None or _SURROGATE.search(text) or len(text) > _LONGEST:
         return None
     return Segment(original, int(split[2]) if split else None)
 
@@ -56,6 +57,8 @@ def read_row(segment_file: str, raw_names: Collection[str] | None) -> Segment:
     """
     if not segment_file or _SURROGATE.search(segment_file):
         raise _bad(segment_file, "empty" if not segment_file else "not UTF-8")
+    if len(segment_file) > _LONGEST:
+        raise _bad(segment_file[:80] + "…", f"{len(segment_file)} characters")
     if bug_form := _BUG_FORM.fullmatch(segment_file):
         return _segment(segment_file, bug_form[1], int(bug_form[2]))
     name = segment_file.removesuffix(".flac")

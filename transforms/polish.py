@@ -27,8 +27,10 @@ def split(
     A 10 ms frame is loud if its RMS reaches `silence_dbfs`. Sound no longer than `max_segment_s` stays whole;
     longer sound is cut from the left, in the middle of the last long enough silence that keeps the piece within
     `max_segment_s`, or there if no silence does. Every piece keeps at most `pad_s` of silence around its sound.
-    No sound at all: no piece.
+    No sound at all: no piece. Raises ValueError if `max_segment_s` is less than one sample.
     """
+    if round(max_segment_s * rate) < 1:
+        raise ValueError(f"max_segment_s = {max_segment_s} is less than one sample at {rate} Hz")
     frame = rate // 100
     loud = np.flatnonzero(_loud(samples, frame, 10 ** (silence_dbfs / 20)))
     pad, longest, gap = (round(seconds * rate) for seconds in (pad_s, max_segment_s, min_silence_s))

@@ -23,7 +23,7 @@ def plain(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Decimal):
-        return plain(int(value) if value == value.to_integral_value() else float(value)) if value.is_finite() else None
+        return _number(value)
     if isinstance(value, datetime):
         return _iso(value)
     if isinstance(value, (date, time)):
@@ -39,6 +39,13 @@ def plain(value: Any) -> Any:
     if hasattr(value, "item"):
         return plain(value.item())
     return str(value)
+
+
+def _number(value: Decimal) -> int | float | None:
+    """Return a decimal as a number; null where it is none, or none that a float can hold."""
+    if not value.is_finite() or value.adjusted() > 307:
+        return None
+    return int(value) if value == value.to_integral_value() else float(value)
 
 
 def _iso(moment: datetime) -> str:

@@ -45,7 +45,10 @@ class Replaced:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """One published state of the merged results. Number 0 is history as found; it is never written."""
+    """One published state of the merged results. Number 0 is history as found; it is never written.
+
+    `retired` are the historical shards (path, token) that earlier snapshots name and this one, rolled back, does not.
+    """
 
     number: int = 0
     parent: int | None = None
@@ -54,6 +57,12 @@ class Snapshot:
     kind: str = "merge"
     shards: tuple[Shard, ...] = ()
     videos: dict[str, Replaced] = field(default_factory=dict)
+    retired: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def named(self) -> set[tuple[str, str]]:
+        """Return the historical shards, by path and token, that this or an earlier snapshot names."""
+        return {(shard.source, shard.token) for shard in self.shards if shard.origin == HISTORY} | set(self.retired)
 
     def to_json(self) -> dict[str, Any]:
         """Return the snapshot as JSON can say it."""
@@ -67,7 +76,8 @@ class Snapshot:
             video: Replaced(entry["run_id"], entry["snapshot"], Tar(**entry["tar"]) if entry["tar"] else None)
             for video, entry in value["videos"].items()
         }
-        return cls(**{**value, "shards": shards, "videos": videos})
+        retired = tuple((source, token) for source, token in value["retired"])
+        return cls(**{**value, "shards": shards, "videos": videos, "retired": retired})
 
 
 def live_shards(latest: Snapshot, found: Iterable[Shard]) -> list[Shard]:
@@ -75,8 +85,7 @@ def live_shards(latest: Snapshot, found: Iterable[Shard]) -> list[Shard]:
     does not name by path and token. A historical file that changed takes the place of its former version; videos that
     a run replaced do not come back through a new file.
     """
-    named = {(shard.source, shard.token) for shard in latest.shards if shard.origin == HISTORY}
-    new = [shard for shard in found if (shard.source, shard.token) not in named]
+    new = [shard for shard in found if (shard.source, shard.token) not in latest.named]
     changed = {shard.source for shard in new}
     kept = [shard for shard in latest.shards if not (shard.origin == HISTORY and shard.source in changed)]
     replaced = tuple(sorted(latest.videos))
@@ -143,15 +152,16 @@ def merged(
         same = before is not None and before.run_id == run_id and before.tar == tar
         videos[video] = before if same and before else Replaced(run_id, number, tar)
     return Snapshot(number, latest.number or None, parent_sha256, run_id, "merge", tuple(ordered([*old, *new])),
-                    dict(sorted(videos.items())))  # fmt: skip
+                    dict(sorted(videos.items())), latest.retired)  # fmt: skip
 
 
 def rolled_back(latest: Snapshot, target: Snapshot, parent_sha256: str, run_id: str) -> Snapshot:
     """Return the next snapshot with the state of an earlier one; number 0 is history as found: every historical
     shard that the snapshots ever named, nothing dropped.
     """
+    held = {(shard.source, shard.token) for shard in target.shards}
     return replace(target, number=latest.number + 1, parent=latest.number, parent_sha256=parent_sha256,
-                   run_id=run_id, kind="rollback")  # fmt: skip
+                   run_id=run_id, kind="rollback", retired=tuple(sorted(latest.named - held)))  # fmt: skip
 
 
 def as_found(latest: Snapshot) -> Snapshot:
