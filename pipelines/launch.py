@@ -107,7 +107,6 @@ BEFORE = {
     "merge": ("validate", "summary.json"),
     "verify": ("merge", "summary.json"),
     "finalize": ("verify", "coverage.json"),
-    "undo": ("finalize", "journal.jsonl"),
 }
 """The stage that must have ended before each command, and the file by which it has."""
 
@@ -132,7 +131,7 @@ def run(
         try:
             job(session)
             code = session.exit_code
-            if scratch:
+            if scratch and not hasattr(args, "apply"):  # finalize says it itself
                 session.say("dry run: nothing was written")
         except UserError as error:
             code = error.exit_code

@@ -278,8 +278,8 @@ def test_export_has_a_file_for_each_shard_with_rows_left_and_the_columns_of_all(
     assert main(["export", "--to", str(out)]) == 0
     columns = {part.name: pq.read_schema(part).names for part in out.iterdir()}
     assert columns == {
-        "part-00000.parquet": ["video_id", "segment_file", "score", "status"],
-        "part-00001.parquet": ["video_id", "segment_file", "score", "status"],
+        "part-00000.parquet": ["video_id", "segment_file", "judge", "score", "status"],
+        "part-00001.parquet": ["video_id", "segment_file", "judge", "score", "status"],
     }
     metadata = [pq.read_metadata(part).metadata for part in sorted(out.iterdir())]
     assert [m[b"run_id"] for m in metadata] == [b"", b"r1"]
