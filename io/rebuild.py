@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -80,9 +80,11 @@ class Rebuild:
         inputs = {"raw": self._remembered(before, "raw", context.raw, f"{id_}.tar", raw.token)}
         print_ = self._fingerprint(inputs["raw"][1], rows, metadata)
         tar_key = f"{self._stage}/transcribed/{tar_name(id_)}"
-        unchanged = before is not None and before.fingerprint == print_ and self._intact(before, tar_key)
-        if before and not again(before.outcome, context.settings.run.retry, unchanged):
-            return before
+        intact = before is not None and before.fingerprint == print_ and self._intact(before, tar_key)
+        if before and not again(before.outcome, context.settings.run.retry, intact):
+            head = context.workspace.store.head(tar_key)
+            token = head.token if head else ""  # merge links the tar, and a link is a new token of the same bytes
+            return replace(before, inputs={**before.inputs, **inputs, "tar": [token, before.inputs["tar"][1]]})
         with tempfile.TemporaryFile() as file, tempfile.NamedTemporaryFile() as tar:
             spool = Spool(file)
             pieces = self._regenerate(raw, names, id_, spool)

@@ -26,6 +26,8 @@ _RESOURCES = {errno.ENOSPC: "disk space", errno.EDQUOT: "disk quota", errno.ENOM
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; errors are one or two lines on stderr."""
     tokens = list(sys.argv[1:] if argv is None else argv)
+    # Arrow's own pool keeps what a large shard once took; read when pyarrow is first imported.
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     name = cli.command_name(tokens)
     try:
         with _sigterm_raises():

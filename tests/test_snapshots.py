@@ -272,7 +272,7 @@ def test_export_before_any_snapshot_is_history_as_found(root: Path, tmp_path: Pa
     assert files(root / "workspace") == {}
 
 
-def test_export_has_a_file_for_each_shard_with_rows_left_and_the_columns_of_all(published: Path, tmp_path: Path) -> None:
+def test_export_has_a_file_for_each_shard_with_rows_and_the_columns_of_all(published: Path, tmp_path: Path) -> None:
     assert main(["rollback", "--to", "1"]) == 0
     out = tmp_path / "new" / "out"
     assert main(["export", "--to", str(out)]) == 0
