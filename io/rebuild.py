@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from resplice.io.inventory import RAW, TRANSCRIBED, TarState, open_tar, read_nam
 from resplice.io.ledger import Entry
 from resplice.io.rows import Row
 from resplice.io.sandbox import Sandbox
+from resplice.io.snapshots import object_key
 from resplice.io.spool import Spool, read_index
 from resplice.io.store import Blob, Place
 from resplice.io.work import Item, Planned
@@ -82,9 +83,7 @@ class Rebuild:
         tar_key = f"{self._stage}/transcribed/{tar_name(id_)}"
         intact = before is not None and before.fingerprint == print_ and self._intact(before, tar_key)
         if before and not again(before.outcome, context.settings.run.retry, intact):
-            head = context.workspace.store.head(tar_key)
-            token = head.token if head else ""  # merge links the tar, and a link is a new token of the same bytes
-            return replace(before, inputs={**before.inputs, **inputs, "tar": [token, before.inputs["tar"][1]]})
+            return before
         with tempfile.TemporaryFile() as file, tempfile.NamedTemporaryFile() as tar:
             spool = Spool(file)
             pieces = self._regenerate(raw, names, id_, spool)
@@ -157,7 +156,10 @@ class Rebuild:
         if not sidecars.exists(store, tar_key):
             return False
         token, sha = before.inputs["tar"]
-        return bool(head.token == token or sidecars.digest(store, tar_key) == sha)
+        published = store.head(object_key(sha, ".tar"))  # merge links the tar: a new token, the same bytes
+        if head.token == token or (published and published.token == head.token):
+            return True
+        return bool(sidecars.digest(store, tar_key) == sha)
 
     def _regenerate(self, raw: TarState, names: Sequence[RowName], id_: str, spool: Spool) -> Pieces:
         """Cut every original into the spool; raise the first refusal of the contract's order that holds."""
@@ -169,6 +171,8 @@ class Rebuild:
         failed: Refusal | None = None
         blob = self._context.raw.store.open(f"{id_}.tar")
         try:
+            if blob.token != raw.token:
+                raise Refusal(Reason.DRIFTED, "the raw tar changed while it was read")
             members = {member.name: member for member in tars.read_members(blob)}
             with pool.borrowed(settings.run.timeout_s, settings.run.memory_mb) as sandbox:
                 for original in sorted(set(raw.content.flacs) - skip):
