@@ -10,7 +10,7 @@ from rich.text import Text
 
 from resplice.io import ledger, refusals, shards
 from resplice.io.work import planned
-from resplice.pipelines.launch import Session, read_json
+from resplice.pipelines.launch import Session, program, read_json
 from resplice.transforms.coverage import Bucket
 
 _BAR = 40
@@ -94,6 +94,6 @@ def _next(session: Session, coverage: dict[str, object]) -> str:
     if not coverage["complete"]:
         return (
             f"NOT complete: {_unaccounted(session)}; each row: verify/coverage.parquet of the run, "
-            f"refusals: resplice failed{config} --run-id {run_id}"
+            f"refusals: {program()} failed{config} --run-id {run_id}"
         )
-    return f"complete: every row is in a named bucket.  next: resplice finalize{config} --run-id {run_id}"
+    return f"complete: every row is in a named bucket.  next: {program()} finalize{config} --run-id {run_id}"

@@ -77,3 +77,19 @@ def test_the_source_distribution_holds_all_that_an_install_needs(copy: Path, tmp
     [archive] = (tmp_path / "dist").glob("*.tar.gz")
     shutil.rmtree(copy)
     check(installed(tmp_path / "venv", archive), "site-packages", tmp_path)
+
+
+STAGE = """
+import sys
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.runners.portability.stager import Stager
+options = PipelineOptions(["--setup_file=./setup.py", "--sdk_location=container"])
+print(*(artifact.role_payload for artifact in Stager.create_job_resources(options, sys.argv[1])), sep="\\n")
+"""
+
+
+def test_beams_own_stager_packs_what_a_worker_can_install(copy: Path, tmp_path: Path) -> None:
+    (tmp_path / "staged").mkdir()
+    said(sys.executable, "-c", STAGE, tmp_path / "staged", cwd=copy)
+    [archive] = (tmp_path / "staged").rglob("*.tar.gz")
+    check(installed(tmp_path / "venv", archive), "site-packages", tmp_path)
