@@ -10,6 +10,7 @@ Refuses nothing: what is missing or unreadable is a state of its video.
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from collections import Counter
@@ -144,8 +145,13 @@ def check_places(context: Context) -> None:
 
 def check_case(folder: Path) -> None:
     """Raise UserError if the folder's file system does not tell `a` from `A`: two videos would share one file."""
-    folder.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=".resplice-tmp-case-", dir=folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=".resplice-tmp-case-", dir=folder)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise UserError(f"corpus.workspace: {folder} cannot be written: {error.strerror}; name another") from None
     os.close(handle)
     file = Path(name)
     same = file.with_name(file.name.upper()).exists()

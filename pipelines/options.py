@@ -41,6 +41,9 @@ def beam_argv(tokens: Sequence[str], beam: Mapping[str, Any], workers: int, own:
     runner = str(parsed.runner or FN_API)
     if "dask" in runner.lower():
         raise UserError("--runner DaskRunner is refused: it loses sinks silently; take FnApiRunner or FlinkRunner")
+    known = _loaded().StandardOptions.KNOWN_RUNNER_NAMES
+    if "." not in runner and not {runner.lower(), f"{runner.lower()}runner"} & {name.lower() for name in known}:
+        raise UserError(f"--runner {runner} is no runner that Beam knows; the nearest is {nearest(runner, known)}")
     if not parsed.runner:
         argv.append(f"--runner={FN_API}")
     if runner.rpartition(".")[2] == FN_API:
