@@ -7,7 +7,6 @@ import importlib
 import os
 import re
 import select
-import shutil
 import signal
 import sys
 import threading
@@ -88,8 +87,7 @@ def _demo(args: Demo) -> int:
     print(f"{args.dir}: " + ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in summary.items()))
     if note:
         print(note)
-    program = "resplice" if shutil.which("resplice") else sys.argv[0]
-    print(f"next: {program} recover --config {os.path.join(args.dir, 'resplice.toml')} --run-id demo --yes")  # noqa: PTH118
+    print(f"next: {cli.program()} recover --config {os.path.join(args.dir, 'resplice.toml')} --run-id demo --yes")  # noqa: PTH118
     return Exit.DONE
 
 

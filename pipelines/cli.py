@@ -5,10 +5,13 @@ from __future__ import annotations
 import inspect
 import operator
 import re
+import shutil
+import sys
 from collections.abc import Sequence
 from dataclasses import Field, fields
 from datetime import UTC, datetime
 from importlib import metadata
+from pathlib import Path
 from types import GenericAlias
 from typing import Annotated, Any, Literal, get_type_hints
 
@@ -144,3 +147,10 @@ def _check(field: Field[Any], value: Any) -> None:
             f"{flag} {value!r} is no run id: letters, digits and _ . : @ -, "
             "first a letter, a digit, _ or -, no .., at most 200 bytes"
         )
+
+
+def program() -> str:
+    """Return what a user types to run resplice: its name, or where it was started from if it is not on PATH."""
+    started = Path(sys.argv[0])
+    here = started.name == "resplice" and started.is_file()
+    return sys.argv[0] if here and not shutil.which("resplice") else "resplice"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -179,11 +178,6 @@ def _run(command: str, args: Any, resolved: Resolved) -> Run:
         started_at=provenance.now(),
         entrypoint=str(Path(__file__).with_name("__main__.py")),
     )
-
-
-def program() -> str:
-    """Return what a user types to run resplice: its name, or where it was started from if it is not on PATH."""
-    return "resplice" if shutil.which("resplice") or not Path(sys.argv[0]).is_file() else sys.argv[0]
 
 
 def read_ids(path: str) -> list[str]:

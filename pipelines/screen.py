@@ -10,7 +10,8 @@ from rich.text import Text
 
 from resplice.io import ledger, refusals, shards
 from resplice.io.work import planned
-from resplice.pipelines.launch import Session, program, read_json
+from resplice.pipelines.cli import program
+from resplice.pipelines.launch import Session, read_json
 from resplice.transforms.coverage import Bucket
 
 _BAR = 40
