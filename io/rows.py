@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import urllib.parse
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from functools import lru_cache
@@ -19,6 +20,8 @@ from resplice.transforms import provenance
 from resplice.transforms.records import UserError
 from resplice.transforms.settings import Database
 
+URL_VARIABLE = "RESPLICE_DATABASE_URL"
+FROM_ENVIRONMENT = f"environment:{URL_VARIABLE}"
 _PAGE = 5000
 _IN = 500
 
@@ -198,10 +201,19 @@ class Rows:
                         tuple(vars(self._videos).items()), "")  # fmt: skip
 
 
+def without_password(database: Database) -> Database:
+    """Return the settings as a job graph may carry them: a URL with a password stays in the environment, where the
+    configuration allows it alone, and each worker reads it there.
+    """
+    if sa.engine.make_url(database.url).password is None:
+        return database
+    return replace(database, url=FROM_ENVIRONMENT)
+
+
 @lru_cache(maxsize=8)
 def _engine(url: str, writable: bool) -> sa.Engine:
     try:
-        parsed = sa.engine.make_url(url)
+        parsed = sa.engine.make_url(os.environ.get(URL_VARIABLE, "") if url == FROM_ENVIRONMENT else url)
     except sa.exc.ArgumentError:
         raise UserError("database.url is no SQLAlchemy URL, e.g. sqlite:///corpus.sqlite") from None
     if parsed.get_backend_name() == "sqlite":

@@ -14,6 +14,7 @@ from typing import Any
 from resplice.io import documents, refusals, runs
 from resplice.io.context import Context
 from resplice.io.refusals import Refused, Summary
+from resplice.io.rows import without_password
 from resplice.pipelines import failures, progress
 from resplice.pipelines.config import Resolved
 from resplice.transforms import provenance
@@ -117,7 +118,7 @@ def run(
 ) -> int:  # fmt: skip
     """Run a job as one process of its run, and return its exit code; `check` comes before anything is written."""
     with tempfile.TemporaryDirectory(prefix="resplice-dry-") if args.dry_run else contextlib.nullcontext("") as scratch:
-        context = Context(_run(command, args, resolved), resolved.settings, scratch)
+        context = Context(_run(command, args, resolved), _carried(resolved), scratch)
         try:
             _check_before(context, command)
             check(context)
@@ -159,7 +160,12 @@ def _check_before(context: Context, command: str) -> None:
 
 def context(args: Any, resolved: Resolved) -> Context:
     """Return the context of a command that leaves no record of its process."""
-    return Context(_run(type(args).__name__.lower(), args, resolved), resolved.settings)
+    return Context(_run(type(args).__name__.lower(), args, resolved), _carried(resolved))
+
+
+def _carried(resolved: Resolved) -> Settings:
+    """Return the settings as workers get them: no password goes into a job graph."""
+    return replace(resolved.settings, database=without_password(resolved.settings.database))
 
 
 def _run(command: str, args: Any, resolved: Resolved) -> Run:
