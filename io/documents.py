@@ -40,7 +40,12 @@ def load(store: Store, key: str) -> Any:
 
 def load_lines(store: Store, key: str) -> list[Any]:
     """Return the values of a JSON lines document."""
-    return [_parsed(store, key, line) for line in store.read(key).splitlines()]
+    return lines(store, key, store.read(key))
+
+
+def lines(store: Store, key: str, data: bytes) -> list[Any]:
+    """Return the values of the JSON lines that an object holds."""
+    return [_parsed(store, key, line) for line in data.splitlines()]
 
 
 def _parsed(store: Store, key: str, data: bytes) -> Any:

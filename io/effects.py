@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from resplice.io import refusals
+from resplice.io import documents, refusals
 from resplice.io.context import Context
 from resplice.io.journal import STATUS, TAR, Effect, Now
 from resplice.io.rows import Rows
@@ -78,7 +77,7 @@ class Digests:
         self._store = context.workspace.store
         self._key = f"{context.stage('finalize')}/digests.json"
         there = self._store.head(self._key) is not None
-        self._known: dict[str, list[str]] = json.loads(self._store.read(self._key)) if there else {}
+        self._known: dict[str, list[str]] = documents.load(self._store, self._key) if there else {}
 
     def of(self, video: str) -> dict[str, str]:
         """Return what is known of a video's tar: token → SHA-256."""

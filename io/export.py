@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 
 from resplice.io import shards, sidecars, snapshots
 from resplice.io.context import Context
+from resplice.io.store import sync_folder
 from resplice.transforms import provenance
 from resplice.transforms.records import Damage, Exit, UserError
 from resplice.transforms.replace import HISTORY, Shard, Snapshot, ordered
@@ -110,7 +111,7 @@ def write(context: Context, snapshot: Snapshot, folder: Path) -> Exported:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
             raise UserError(f"--to {folder} was filled by another process meanwhile", Exit.CONFLICT) from None
-        _sync(folder.parent)
+        sync_folder(folder.parent)
         return exported
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -124,7 +125,7 @@ def _write_parts(context: Context, snapshot: Snapshot, scratch: Path) -> Exporte
         run = {**context.run.metadata(), "run_id": shard.run_id, STATE.decode(): state}
         written = _write_part(scratch / f"part-{parts:05d}.parquet", schema, _batches(context, shard), run)
         parts, rows = parts + (written > 0), rows + written
-    _sync(scratch)
+    sync_folder(scratch)
     return Exported(parts, rows)
 
 
@@ -182,11 +183,3 @@ def inputs(context: Context, snapshot: Snapshot) -> dict[str, Any]:
         sidecars.described(context.workspace, snapshots.key_of(snapshot.number)) if snapshot.number else None
     )
     return {"snapshot": snapshot_file, "shards": described}
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

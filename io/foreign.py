@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from resplice.io import refusals, results, shards, sidecars
 from resplice.io.context import Context
-from resplice.io.judging import Judge, Source, shard_key
+from resplice.io.judging import Judge, Source, shard_key, tar_of
 from resplice.io.rows import Row
 from resplice.io.spool import digest
 from resplice.io.store import Place
@@ -146,7 +146,7 @@ class Take:
                 measures = {k: v for k, v in row.items() if k not in results.BASE and v is not None}
                 yield {
                     "video_id": video, "segment_file": row["segment_file"], "db_segment_file": name.segment_file,
-                    "row_id": name.id, "split_index": name.segment.index, "status": row["status"],
+                    "row_id": name.id, "split_index": results.split_index(name.segment), "status": row["status"],
                     "reasons": row["reasons"] or [], "engine": row["engine"] or "foreign", "attempts": 1,
                     "run_id": self._context.run.id, "detail": None, **measures,
                 }  # fmt: skip
@@ -162,9 +162,9 @@ class Take:
             return
         refusals.put(place.store, key, data)
         outputs = {"shard": sidecars.described(place, key)}
-        sidecar = sidecars.content(
-            self._context, "validate-shard", stats={"rows": len(made)}, inputs={}, outputs=outputs
-        )
+        inputs = {f"tar:{video.video_id}": sidecars.described(*tar_of(self._context, video)) for video in item.videos}
+        stats = {"videos": len(item.videos), "rows": len(made)}
+        sidecar = sidecars.content(self._context, "validate-shard", stats=stats, inputs=inputs, outputs=outputs)
         sidecars.write(place.store, key, sidecar)
 
 

@@ -1,7 +1,8 @@
 """The inventory of one range of videos: rows, raw tars and transcribed tars, read once and kept as an index.
 
 The index of range i stands under `baseline/index/`: what the rows mean (`{i}-rows.parquet`), what is in the tars
-(`{i}-members.parquet`) and one row a video (`{i}-videos.parquet`).
+(`{i}-members.parquet`) and one row a video (`{i}-found.parquet`; with its historical rows, `{i}-videos.parquet`). Each
+name only ever holds the same bytes, so that two processes of one run do no harm.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from resplice.transforms import provenance
 from resplice.transforms.affected import MISSING, OK, UNREADABLE
 from resplice.transforms.audit import RowName, TarContent, raw_content, transcribed_content
 from resplice.transforms.flac import StreamInfo, parse_streaminfo
-from resplice.transforms.names import read_row, stem
+from resplice.transforms.names import read_row
 from resplice.transforms.records import Damage, Refusal, Segment
 
 VIDEO_SCHEMA = pa.schema(
@@ -47,8 +48,6 @@ ROW_INDEX = pa.schema(
         ("segment_file", pa.string()),
         ("original", pa.string()),
         ("index", pa.string()),  # a split number may have more digits than any integer type
-        ("stem", pa.string()),
-        ("detail", pa.string()),
         ("duration_s", pa.float64()),
     ]
 )
@@ -157,7 +156,7 @@ class Inventory:
         self._write_rows(work.index, [row for video in sorted(rows) for row in rows[video]])
         self._write(f"index/{work.index:05d}-rows", row_index, ROW_INDEX)
         self._write(f"index/{work.index:05d}-members", member_index, MEMBER_INDEX)
-        self._write(f"index/{work.index:05d}-videos", videos, VIDEO_SCHEMA)
+        self._write(f"index/{work.index:05d}-found", videos, VIDEO_SCHEMA)
         yield work.index, len(videos)
 
     def _rows(self, work: RangeWork) -> Iterator[Row]:
@@ -169,8 +168,7 @@ class Inventory:
         tar = TarState()
         if transcribed:
             tar = open_tar(self._context.transcribed.store, transcribed.key, video, TRANSCRIBED)
-        names, bad = read_names(rows, raw_tar.names)
-        details = {refusal.segment: refusal.detail for refusal in bad}
+        names, _ = read_names(rows, raw_tar.names)
         readable = tar.state == OK
         row = {
             "video_id": video,
@@ -186,7 +184,7 @@ class Inventory:
             "historical_rows": 0,
             "rows_digest": provenance.rows_digest(row.columns for row in rows),
         }
-        row_index = [_row_index(video, name, details.get(name.segment_file)) for name in names]
+        row_index = [_row_index(video, name) for name in names]
         members = [*_member_index(video, RAW, raw_tar), *_member_index(video, TRANSCRIBED, tar)]
         return _Facts(row, row_index, members)
 
@@ -208,15 +206,13 @@ class _Facts:
     members: list[dict[str, Any]]
 
 
-def _row_index(video: str, name: RowName, detail: str | None) -> dict[str, Any]:
+def _row_index(video: str, name: RowName) -> dict[str, Any]:
     segment = name.segment
     return {
         "video_id": video,
         "segment_file": name.segment_file,
         "original": segment.original if segment else None,
         "index": str(segment.index) if segment and segment.index is not None else None,
-        "stem": stem(segment) if segment else None,
-        "detail": detail if segment is None else None,
         "duration_s": name.duration_s,
     }
 
@@ -257,10 +253,6 @@ class IndexedRange:
                 RowName(id_, row["segment_file"], segment, row["duration_s"])
             )  # fmt: skip
         return found
-
-    def bad_names(self) -> dict[tuple[str, str], str]:
-        """Return why a row's name is bad, by (video_id, segment_file)."""
-        return {(r["video_id"], r["segment_file"]): r["detail"] for r in self._table("rows") if r["detail"]}
 
     def tars(self, kind: str) -> dict[str, tuple[TarContent, dict[str, StreamInfo | None]]]:
         """Return the members of each readable raw or transcribed tar, with the STREAMINFO of its FLACs."""

@@ -6,12 +6,12 @@ which was killed anywhere, or another one at the same time, finds out from targe
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from resplice.io import documents
 from resplice.io.store import Store
 from resplice.transforms import provenance
 from resplice.transforms.repack import tar_name
@@ -158,7 +158,7 @@ def _shown(kind: str, content: str | None, token: bool = False) -> str:
 def load(store: Store, key: str) -> dict[Key, list[Line]]:
     """Return the lines of a journal by target, in order; {} if there is none."""
     found: dict[Key, list[Line]] = defaultdict(list)
-    for line in _parsed(store.read(key)) if store.head(key) else ():
+    for line in _parsed(store, key, store.read(key)) if store.head(key) else ():
         found[line.key].append(line)
     return dict(found)
 
@@ -169,7 +169,7 @@ def append(store: Store, key: str, lines: Iterable[Line]) -> None:
     while True:
         head = store.head(key)
         data = store.read(key) if head else b""
-        last = {line.key: line for line in _parsed(data)}
+        last = {line.key: line for line in _parsed(store, key, data)}
         new = [line for line in wanted if not (line.key in last and _same(last[line.key], line))]
         if head and not new:
             return
@@ -178,8 +178,8 @@ def append(store: Store, key: str, lines: Iterable[Line]) -> None:
             return
 
 
-def _parsed(data: bytes) -> Iterator[Line]:
-    return (Line.from_json(json.loads(text)) for text in data.splitlines())
+def _parsed(store: Store, key: str, data: bytes) -> Iterator[Line]:
+    return (Line.from_json(value) for value in documents.lines(store, key, data))
 
 
 def _same(one: Line, other: Line) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from resplice.io import ledger, pool, refusals, results, sidecars, tars
@@ -55,25 +55,36 @@ class Judge:
 
     def __call__(self, item: Item) -> Iterator[Entry]:
         """Validate every video of the item that is to do; what earlier processes achieved is kept."""
-        store, key = self._context.workspace.store, shard_key(self._context, item)
-        former = self._former(key)
-        rows = self._context.rows.of([video.video_id for video in item.videos])
+        key = shard_key(self._context, item)
+        former = {
+            name: self._former(name) for name in {e.inputs["shard"] for e in item.before if e and "shard" in e.inputs}
+        }
+        rows = self._context.rows.of([video.video_id for video in item.videos if video.video_id not in item.held])
         entries, made = [], []
         for video, before in zip(item.videos, item.before, strict=True):
-            entry, results_ = self._outcome(video, rows[video.video_id], before, former.get(video.video_id))
-            entries.append(entry)
+            known = former.get(before.inputs.get("shard", ""), {}).get(video.video_id) if before else None
+            if video.video_id in item.held:
+                entry, results_ = before, known or []
+            else:
+                entry, results_ = self._outcome(video, rows[video.video_id], before, known)
+            if entry is not None and results_ and entry.inputs.get("shard") != key:
+                entry = replace(entry, seq=self._context.run.seq, inputs={**entry.inputs, "shard": key})
+            entries += [entry] if entry else []
             made += results_
-        if made:
-            id_type = self._context.rows.id_type
-            data = results.encode(made, id_type, self._context.run.metadata())
-            if not former or store.read(key) != data:
-                store.replace(key, data, None)
-                self._write_sidecar(key, item, entries, made)
-        else:
+        self._publish(key, item, entries, made)
+        ledger.save(self._context.workspace.store, self._stage, item.name, entries)
+        yield from entries
+
+    def _publish(self, key: str, item: Item, entries: list[Entry], made: list[Result]) -> None:
+        """Write the shard and its sidecar, unless they are there already; without results, remove them."""
+        store = self._context.workspace.store
+        if not made:
             store.delete(key + sidecars.SUFFIX)
             store.delete(key)
-        ledger.save(store, self._stage, item.name, entries)
-        yield from entries
+            return
+        data = results.encode(made, self._context.rows.id_type, self._context.run.metadata())
+        if refusals.put(store, key, data) or not sidecars.exists(store, key):
+            self._write_sidecar(key, item, entries, made)
 
     def _former(self, key: str) -> dict[str, list[Result]]:
         """Return the results of an earlier process by video, if its shard is finished and what it was."""
@@ -92,7 +103,7 @@ class Judge:
         self, video: Planned, rows: list[Row], before: Entry | None, former: list[Result] | None
     ) -> tuple[Entry, list[Result]]:
         retry = self._context.settings.run.retry
-        if before and before.outcome == "refused" and not again("refused", retry, True):
+        if before and before.outcome == "refused" and not again("refused", retry, False):
             return before, []
         try:
             return self._judged(video, rows, before, former)
@@ -113,12 +124,7 @@ class Judge:
             return before, list(known.values())
         kept = {name: row for name, row in known.items() if not result_again(row["status"], retry)}
         made = self._segments(video, rows, names, source, kept)
-        if (
-            retry == ALL
-            and unchanged
-            and [*known.values()] != made
-            and all(r["status"] != "error" for r in known.values())
-        ):
+        if retry == ALL and _differ(known.values(), made):
             raise RuntimeError(f"{video.video_id}: the same inputs gave other results: an engine is not deterministic")
         seconds = sum(row.get("duration_s") or 0.0 for row in made)
         counts: dict[str, float] = {"segments": len(made), "seconds": round(seconds, 3)}
@@ -136,9 +142,7 @@ class Judge:
         raw = open_tar(context.raw.store, f"{id_}.tar", id_, RAW)
         if raw.token != video.raw_token:
             raise Refusal(Reason.DRIFTED, "the raw tar is not that of the baseline; --refresh freezes it anew")
-        place, key = old_tar(context, video)
-        if video.wrong_tar:
-            place, key = context.workspace, f"{context.stage('repair')}/transcribed/{tar_name(id_)}"
+        place, key = tar_of(context, video)
         tar = open_tar(place.store, key, id_, TRANSCRIBED)
         if tar.state == MISSING:
             raise Refusal(Reason.TAR_MISSING, f"there is no {key}")
@@ -224,7 +228,7 @@ class Judge:
             "segment_file": stem(segment),
             "db_segment_file": shown(name.segment_file),
             "row_id": name.id,
-            "split_index": segment.index,
+            "split_index": results.split_index(segment),
             "status": judged.status,
             "reasons": list(judged.reasons),
             "engine": judged.engine,
@@ -236,10 +240,11 @@ class Judge:
 
     def _write_sidecar(self, key: str, item: Item, entries: list[Entry], made: list[Result]) -> None:
         place = self._context.workspace
+        done = {entry.unit: entry.inputs["tar"][1] for entry in entries if entry.outcome == "done"}
         inputs = {
-            f"tar:{entry.unit}": {"sha256": entry.inputs["tar"][1], "kind": "remembered"}
-            for entry in entries
-            if entry.outcome == "done"
+            f"tar:{video.video_id}": sidecars.described(*tar_of(self._context, video), done[video.video_id])
+            for video in item.videos
+            if video.video_id in done
         }
         statuses = {status: sum(row["status"] == status for row in made) for status in ("passed", "failed", "error")}
         sidecar = sidecars.content(
@@ -259,6 +264,13 @@ def _differ(former: Iterable[Result], made: Iterable[Result]) -> bool:
     """Return whether results changed that were no errors."""
     now = {row["segment_file"]: row for row in made}
     return any(row["status"] != "error" and row != now[row["segment_file"]] for row in former)
+
+
+def tar_of(context: Context, video: Planned) -> tuple[Place, str]:
+    """Return where the tar to validate is: the repaired one, or the original where that is right."""
+    if video.wrong_tar:
+        return context.workspace, f"{context.stage('repair')}/transcribed/{tar_name(video.video_id)}"
+    return old_tar(context, video)
 
 
 def refused_in(context: Context, *stages: str) -> dict[str, refusals.Refused]:

@@ -6,11 +6,11 @@ unit with the highest `seq` (the number of the process within the run) counts.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from resplice.io import documents
 from resplice.io.store import Store
 from resplice.transforms import provenance
 from resplice.transforms.records import Refusal
@@ -41,6 +41,10 @@ class Entry:
         return cls(unit, "refused", fingerprint, seq, str(refusal.reason), refusal.detail, refusal.segment,
                    provenance.now(), **more)  # fmt: skip
 
+    def done_after_all(self, seq: int) -> Entry:
+        """Return the entry of a unit that was refused, but whose artifact of before is right again."""
+        return replace(self, outcome="done", seq=seq, reason="", detail="", segment="", at=provenance.now())
+
     def same_as(self, other: Entry) -> bool:
         """Return whether another entry tells the same outcome, whenever it was."""
         return replace(self, seq=0, at="") == replace(other, seq=0, at="")
@@ -55,7 +59,7 @@ def load(store: Store, stage: str) -> dict[str, Entry]:
     """Return the latest entry of every unit of a stage."""
     entries: dict[str, Entry] = {}
     for head in store.list(folder(stage)):
-        _take(entries, _parsed(store.read(head.key)))
+        _take(entries, _parsed(store, head.key, store.read(head.key)))
     return entries
 
 
@@ -66,15 +70,15 @@ def save(store: Store, stage: str, item: str, entries: Iterable[Entry]) -> None:
         head = store.head(key)
         before = store.read(key) if head else b""
         latest: dict[str, Entry] = {}
-        _take(latest, _parsed(before))
+        _take(latest, _parsed(store, key, before))
         _take(latest, mine)
         data = provenance.jsonl(asdict(latest[unit]) for unit in sorted(latest))
         if (head and data == before) or store.replace(key, data, head.token if head else ""):
             return
 
 
-def _parsed(data: bytes) -> Iterator[Entry]:
-    return (Entry(**json.loads(text)) for text in data.splitlines())
+def _parsed(store: Store, key: str, data: bytes) -> Iterator[Entry]:
+    return (Entry(**value) for value in documents.lines(store, key, data))
 
 
 def _take(latest: dict[str, Entry], entries: Iterable[Entry]) -> None:

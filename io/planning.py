@@ -16,7 +16,7 @@ from resplice.transforms.replace import HISTORY, Tar
 
 
 class FindAffected:
-    """Yield a record for each affected or refused video of a range.
+    """Yield a record for each affected or refused video of a range, and the number of the others.
 
     Takes (range, {"range": [...], "spills": [Spill], "tars": [(video_id, Tar)]}); `tars` are the repaired tars that the
     base snapshot names.
@@ -33,11 +33,15 @@ class FindAffected:
         repaired: dict[str, Tar] = dict(sides["tars"])
         videos = JoinedRange(self._context, index, sides["spills"])
         indexed = videos.index.tars(TRANSCRIBED)
+        healthy = 0
         for video in videos:
             if not valid_video_id(video.id):
-                yield {"video_id": video.id, "refused": Reason.BAD_NAME, "rows": len(video.rows), "reasons": []}
+                yield {"video_id": video.id, "refused": Reason.BAD_NAME, "rows": len(video.rows)}
             elif why := self._reasons(video, self._tar(video, indexed, repaired.get(video.id))):
                 yield _record(video, why)
+            else:
+                healthy += 1
+        yield {"range": index, "healthy": healthy}
 
     def _tar(self, video: VideoView, indexed: Mapping[str, Any], repaired: Tar | None) -> TarState:
         """Return the tar that counts: the one the snapshot names, else the one in the corpus."""

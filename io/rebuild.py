@@ -61,13 +61,13 @@ class Rebuild:
 
     def _outcome(self, video: Planned, rows: list[Row], before: Entry | None) -> Entry:
         retry = self._context.settings.run.retry
-        if before and before.outcome == "refused" and not again("refused", retry, True):
+        if before and before.outcome == "refused" and not again("refused", retry, False):
             return before
         try:
             return self._rebuilt(video, rows, before)
         except Refusal as refusal:
-            self._discard(video.video_id)
-            entry = Entry.refused(video.video_id, refusal, "", self._context.run.seq)
+            made = {"fingerprint": before.fingerprint, "inputs": before.inputs} if before else {"fingerprint": ""}
+            entry = Entry.refused(video.video_id, refusal, seq=self._context.run.seq, **made)
             return before if before and entry.same_as(before) else entry
 
     def _rebuilt(self, video: Planned, rows: list[Row], before: Entry | None) -> Entry:
@@ -83,7 +83,7 @@ class Rebuild:
         tar_key = f"{self._stage}/transcribed/{tar_name(id_)}"
         intact = before is not None and before.fingerprint == print_ and self._intact(before, tar_key)
         if before and not again(before.outcome, context.settings.run.retry, intact):
-            return before
+            return before if before.outcome == "done" else before.done_after_all(context.run.seq)
         with tempfile.TemporaryFile() as file, tempfile.NamedTemporaryFile() as tar:
             spool = Spool(file)
             pieces = self._regenerate(raw, names, id_, spool)
@@ -95,7 +95,13 @@ class Rebuild:
             context.workspace.store.replace(tar_key, Path(tar.name), None)
         if read_index(context.workspace.store, tar_key) != index:
             raise RuntimeError(f"{id_}: the repaired tar does not read back as it was written")
-        return self._finish(video, tar_key, print_, inputs, index, pieces)
+        evidence = {
+            "fingerprint": print_,
+            "rows_digest": provenance.rows_digest(row.columns for row in rows),
+            "metadata_sha256": provenance.sha256(metadata),
+            "plugins": self._plugins,
+        }
+        return self._finish(id_, tar_key, inputs, index, pieces, evidence)
 
     def _raw(self, video: Planned) -> TarState:
         """Return the raw tar of a video, as the baseline froze it."""
@@ -239,8 +245,8 @@ class Rebuild:
             )
 
     def _finish(
-        self, video: Planned, tar_key: str, print_: str, inputs: dict[str, Any], index: Sequence[Mapping[str, Any]],
-        pieces: Pieces,
+        self, id_: str, tar_key: str, inputs: dict[str, Any], index: Sequence[Mapping[str, Any]], pieces: Pieces,
+        evidence: Mapping[str, Any],
     ) -> Entry:  # fmt: skip
         context, place = self._context, self._context.workspace
         place.store.replace(index_key(tar_key), provenance.document(index), None)
@@ -249,26 +255,20 @@ class Rebuild:
             context,
             "repaired-tar",
             stats=counts,
-            inputs={"raw": sidecars.described(context.raw, f"{video.video_id}.tar", inputs["raw"][1])},
+            inputs={"raw": sidecars.described(context.raw, f"{id_}.tar", inputs["raw"][1])},
             outputs={
                 "tar": sidecars.described(place, tar_key, inputs["tar"][1]),
                 "index": sidecars.described(place, index_key(tar_key)),
             },
-            video_id=video.video_id,
-            rows_digest=video.rows_digest,
-            fingerprint=print_,
-            plugins=self._plugins,
+            video_id=id_,
+            **evidence,
         )
         sidecars.write(place.store, tar_key, sidecar)
         head = place.store.head(tar_key)
         inputs = {**inputs, "tar": [head.token if head else "", inputs["tar"][1]]}
-        return Entry(video.video_id, "done", print_, context.run.seq, at=provenance.now(), inputs=inputs, counts=counts)
-
-    def _discard(self, id_: str) -> None:
-        """Remove what an earlier process made of a video that is refused now; snapshots keep their own objects."""
-        key = f"{self._stage}/transcribed/{tar_name(id_)}"
-        for name in (key + sidecars.SUFFIX, index_key(key), key):
-            self._context.workspace.store.delete(name)
+        return Entry(
+            id_, "done", evidence["fingerprint"], context.run.seq, at=provenance.now(), inputs=inputs, counts=counts
+        )
 
 
 def index_key(tar_key: str) -> str:

@@ -47,10 +47,11 @@ class Summary:
         return {"in": self.total, **values}
 
 
-def put(store: Store, key: str, data: bytes) -> None:
-    """Write an object unless it holds just these bytes already."""
-    if store.head(key) is None or store.read(key) != data:
-        store.replace(key, data, None)
+def put(store: Store, key: str, data: bytes) -> bool:
+    """Write an object unless it holds just these bytes already; return whether it was written."""
+    if store.head(key) is not None and store.read(key) == data:
+        return False
+    return store.replace(key, data, None)
 
 
 def load(store: Store, stage: str) -> list[Refused]:

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from resplice.io import shards
 from resplice.io.store import Store
+from resplice.transforms.records import Segment
 from resplice.transforms.signal import MEASURES
 from resplice.transforms.verdict import VIDEO_REASONS
 
@@ -38,6 +39,11 @@ def encode(rows: Sequence[Mapping[str, Any]], id_type: str, metadata: Mapping[st
     return shards.encode(pa.table(columns, names=list(kinds)), metadata)
 
 
+def split_index(segment: Segment) -> int | None:
+    """Return the split number as the column holds it: null for an unsplit segment, and beyond 64 bits."""
+    return segment.index if segment.index is not None and segment.index < 1 << 63 else None
+
+
 def read(store: Store, key: str) -> list[dict[str, Any]]:
     """Return the rows of a shard, without the measures that are null."""
     rows = shards.open_file(store, key).read().to_pylist()
@@ -50,7 +56,7 @@ def with_video_reasons(row: dict[str, Any], found: Iterable[str]) -> dict[str, A
     status = row["status"]
     if status == "failed" and not own and row["reasons"]:
         status = "passed"
-    reasons = [*own, *(reason for reason in found if status != "error")]
+    reasons = [*own, *found]
     return {**row, "reasons": reasons, "status": "failed" if status == "passed" and reasons else status}
 
 

@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
-import sqlite3
-import urllib.parse
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
+from resplice.io.database import Table, connect, reflect, where
 from resplice.transforms import provenance
 from resplice.transforms.records import UserError
 from resplice.transforms.settings import Database
 
-URL_VARIABLE = "RESPLICE_DATABASE_URL"
-FROM_ENVIRONMENT = f"environment:{URL_VARIABLE}"
 _PAGE = 5000
 _IN = 500
 
@@ -55,20 +49,12 @@ def _shown(value: Any) -> Any:
     return [_shown(inner) for inner in value] if isinstance(value, list) else value
 
 
-@dataclass(frozen=True)
-class _Table:
-    table: sa.TableClause
-    kinds: dict[str, str]
-    textual: frozenset[str]
-    integer: frozenset[str]
-
-
 class Rows:
     """Reader (and, for `finalize`, writer) of one database. Cheap to make; connections are opened on use."""
 
     def __init__(self, database: Database, writable: bool = False) -> None:
         self._database = database
-        self._engine = _engine(database.url, writable)
+        self._engine = connect(database.url, writable)
         self._columns = database.columns
         self._videos = database.video_columns
 
@@ -158,7 +144,7 @@ class Rows:
             raise UserError(f"the database cannot be written: {error.orig}") from error
         return conflicts
 
-    def _rows(self, table: _Table, where: list[sa.ColumnElement[bool]]) -> Iterator[Row]:
+    def _rows(self, table: Table, where: list[sa.ColumnElement[bool]]) -> Iterator[Row]:
         names = list(table.kinds)
         order = [self._key(table, self._columns.video_id), sa.column(self._columns.id)]
         columns: list[Any] = [sa.column(name) for name in names]
@@ -166,7 +152,7 @@ class Rows:
         for values in self._fetch(query):
             yield self._row(table, dict(zip(names, values, strict=True)))
 
-    def _row(self, table: _Table, values: dict[str, Any]) -> Row:
+    def _row(self, table: Table, values: dict[str, Any]) -> Row:
         ours, kinds = self._columns, table.kinds
         duration = values[ours.duration_s] if ours.duration_s else None
         return Row(
@@ -178,7 +164,7 @@ class Rows:
             columns={name: _json_value(value, kinds[name]) for name, value in values.items()},
         )
 
-    def _key(self, table: _Table, name: str) -> sa.ColumnElement[Any]:
+    def _key(self, table: Table, name: str) -> sa.ColumnElement[Any]:
         key: sa.ColumnElement[Any] = sa.column(name, sa.String)
         if name not in table.textual:
             key = sa.cast(key, sa.String)
@@ -189,92 +175,16 @@ class Rows:
             with self._engine.connect() as connection:
                 yield from connection.execution_options(yield_per=_PAGE).execute(query)
         except sa.exc.OperationalError as error:
-            raise UserError(f"{_where(self._engine)}: {error.orig}") from error
+            raise UserError(f"{where(self._engine)}: {error.orig}") from error
 
-    def _rows_table(self) -> _Table:
+    def _rows_table(self) -> Table:
         wanted = {name: theirs for name, theirs in vars(self._columns).items() if theirs or name != "duration_s"}
-        return _reflect(self._engine, self._database.rows_table, "database.columns", tuple(wanted.items()),
+        return reflect(self._engine, self._database.rows_table, "database.columns", tuple(wanted.items()),
                         self._columns.created_at)  # fmt: skip
 
-    def _videos_table(self) -> _Table:
-        return _reflect(self._engine, self._database.videos_table, "database.video_columns",
+    def _videos_table(self) -> Table:
+        return reflect(self._engine, self._database.videos_table, "database.video_columns",
                         tuple(vars(self._videos).items()), "")  # fmt: skip
-
-
-def without_password(database: Database) -> Database:
-    """Return the settings as a job graph may carry them: a URL with a password stays in the environment, where the
-    configuration allows it alone, and each worker reads it there.
-    """
-    if sa.engine.make_url(database.url).password is None:
-        return database
-    return replace(database, url=FROM_ENVIRONMENT)
-
-
-@lru_cache(maxsize=8)
-def _engine(url: str, writable: bool) -> sa.Engine:
-    try:
-        parsed = sa.engine.make_url(os.environ.get(URL_VARIABLE, "") if url == FROM_ENVIRONMENT else url)
-    except sa.exc.ArgumentError:
-        raise UserError("database.url is no SQLAlchemy URL, e.g. sqlite:///corpus.sqlite") from None
-    if parsed.get_backend_name() == "sqlite":
-        return _sqlite(parsed, writable)
-    try:
-        engine = sa.create_engine(parsed)
-    except (sa.exc.NoSuchModuleError, ModuleNotFoundError) as error:
-        raise UserError(f"database.url: no driver for {parsed.drivername} ({error}): install it with pip") from None
-    return engine if writable else engine.execution_options(postgresql_readonly=True)
-
-
-def _where(engine: sa.Engine) -> str:
-    """Return the database as errors name it, without a password."""
-    return str(engine.get_execution_options().get("where") or f"the database {engine.url.render_as_string()}")
-
-
-def _sqlite(url: sa.URL, writable: bool) -> sa.Engine:
-    path = Path(url.database or "")
-    if not path.is_file():
-        raise UserError(f"database.url: there is no file {path}")
-    address = f"file:{urllib.parse.quote(str(path.absolute()))}?mode={'rw' if writable else 'ro'}"
-
-    def connect() -> sqlite3.Connection:
-        connection = sqlite3.connect(address, uri=True, timeout=30.0, check_same_thread=False)
-        connection.text_factory = lambda data: data.decode("utf-8", "surrogateescape")
-        return connection
-
-    engine = sa.create_engine("sqlite://", creator=connect, poolclass=sa.pool.NullPool)
-    return engine.execution_options(where=f"the database {path}")
-
-
-@lru_cache(maxsize=16)
-def _reflect(engine: sa.Engine, name: str, section: str, wanted: tuple[tuple[str, str], ...], date: str) -> _Table:
-    schema, _, table = name.rpartition(".")
-    where = _where(engine)
-    try:
-        inspector = sa.inspect(engine)
-        columns = inspector.get_columns(table, schema=schema or None)
-    except sa.exc.NoSuchTableError:
-        known = ", ".join(sorted(sa.inspect(engine).get_table_names(schema=schema or None))) or "none"
-        raise UserError(f"{where} has no table {name!r} (it has: {known}); set its name in [database]") from None
-    except (sa.exc.OperationalError, sa.exc.DatabaseError) as error:
-        raise UserError(f"{where} cannot be read: {error.orig}") from None
-    types = {column["name"]: column["type"] for column in columns}
-    for ours, theirs in wanted:
-        if theirs not in types:
-            raise UserError(
-                f"table {name!r} has no column {theirs!r} (it has: {', '.join(types)}); set {section}.{ours}"
-            )
-    kinds = {column: "datetime" if column == date else _kind(kind) for column, kind in types.items()}
-    textual = frozenset(column for column, kind in types.items() if isinstance(kind, sa.String))
-    integer = frozenset(column for column, kind in types.items() if isinstance(kind, sa.Integer))
-    return _Table(sa.table(table, schema=schema or None), kinds, textual, integer)
-
-
-def _kind(kind: Any) -> str:
-    if isinstance(kind, (sa.DateTime, sa.Date)):
-        return "datetime"
-    if isinstance(kind, sa.JSON):
-        return "json"
-    return "number" if isinstance(kind, sa.Numeric) else ""
 
 
 def _text(value: Any) -> str:

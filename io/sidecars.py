@@ -35,7 +35,7 @@ def described(place: Place, key: str, sha256: str | None = None) -> dict[str, An
 
 
 def described_folder(path: Path) -> dict[str, Any]:
-    """Return what a sidecar says of a local folder: all its regular files, except its own sidecar, as one tree."""
+    """Return what a sidecar says of a local folder: all its files, as one tree."""
     files = sorted((p for p in path.rglob("*") if p.is_file()), key=lambda p: p.relative_to(path).as_posix().encode())
     tree = hashlib.sha256()
     total = 0
@@ -118,7 +118,7 @@ def entrypoint(path: str) -> dict[str, Any]:
     file = Path(path)
     if not file.is_file():
         return {"path": path, "exists": False, "kind": "missing"}
-    return {"path": path, "exists": True, "kind": "file", "sha256": file_digest(file)}
+    return {"path": path, "exists": True, "kind": "file", "sha256": file_digest(file), "bytes": file.stat().st_size}
 
 
 @functools.cache

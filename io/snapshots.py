@@ -9,19 +9,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
-import pyarrow.parquet as pq
 
 from resplice.io import documents, shards
 from resplice.io.sidecars import digest
 from resplice.io.store import Head, Place, Store
 from resplice.transforms import provenance
 from resplice.transforms.records import Damage, Exit, UserError
-from resplice.transforms.replace import HISTORY, Shard, Snapshot, Tar, live_shards
+from resplice.transforms.replace import HISTORY, Shard, Snapshot, Tar, as_found, live_shards
 
 _NAME = re.compile(r"snapshots/([0-9]{8})\.json")
 
@@ -37,7 +35,7 @@ def numbers(store: Store) -> list[int]:
 
 
 def load(store: Store, number: int) -> Snapshot:
-    """Return one snapshot; number 0 is history as the latest snapshot remembers it."""
+    """Return one snapshot; number 0, which is never written, names no shard."""
     if number == 0:
         return Snapshot()
     try:
@@ -59,12 +57,14 @@ def digest_of(store: Store, number: int) -> str:
 
 
 def publish(store: Store, snapshot: Snapshot) -> None:
-    """Create the snapshot's file. Losing the number to another publisher is a conflict, unless it wrote the same."""
+    """Create the snapshot's file. UserError (exit 75) if another publisher took the number for another state: the same
+    command starts from that one.
+    """
     data = provenance.document(snapshot.to_json())
     if not store.create(key_of(snapshot.number), data) and store.read(key_of(snapshot.number)) != data:
         raise UserError(
             f"snapshot {snapshot.number} was published by another process meanwhile: run the same command again",
-            Exit.CONFLICT,
+            Exit.AGAIN,
         )
 
 
@@ -131,11 +131,12 @@ def open_shard(workspace: Store, validation: Store, shard: Shard) -> tuple[Store
 
 
 def dataset(workspace: str, number: int | None = None) -> ds.Dataset:
-    """Return the results of a snapshot (the latest if no number is given) as an in-memory pyarrow dataset:
-    every column of every shard (matched by name), without the rows of dropped videos.
+    """Return the results of a snapshot (the latest if no number is given; 0: history as found) as an in-memory pyarrow
+    dataset: every column of every shard (matched by name), without the rows of dropped videos. Without any snapshot it
+    is empty.
     """
     store = Place(workspace).store
-    snapshot = latest(store) if number is None else load(store, number)
+    snapshot = as_found(latest(store)) if number == 0 else latest(store) if number is None else load(store, number)
     tables = {shard.source: without(read_all(store, shard.key), shard.drop) for shard in snapshot.shards}
     schema = unified({source: table.schema for source, table in tables.items()})
     return ds.dataset(
@@ -198,8 +199,3 @@ def without(table: pa.Table, videos: Iterable[str]) -> pa.Table:
     if not len(gone) or "video_id" not in table.column_names:
         return table
     return table.filter(pc.invert(pc.is_in(table.column("video_id").cast(pa.string()), value_set=gone)))
-
-
-def write_table(path: Path, table: pa.Table) -> None:
-    """Write a plain parquet file."""
-    pq.write_table(table, path, compression="zstd")

@@ -175,7 +175,7 @@ class LocalStore:
                 os.link(temporary, target)
             except FileExistsError:
                 return False
-        _sync_folder(target.parent)
+        sync_folder(target.parent)
         return True
 
     def replace(self, key: str, data: bytes | Path, token: str | None) -> bool:
@@ -187,7 +187,7 @@ class LocalStore:
                 if (head.token if head else "") != token:
                     return False
             temporary.replace(target)
-        _sync_folder(target.parent)
+        sync_folder(target.parent)
         return True
 
     def copy(self, source: str, key: str) -> None:
@@ -248,7 +248,8 @@ def _locked(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

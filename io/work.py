@@ -35,11 +35,15 @@ class Planned:
 
 @dataclass(frozen=True)
 class Item:
-    """One work item: some videos of the plan, and the latest outcome of each, if it has one."""
+    """One work item: some videos of the plan, and the latest outcome of each, if it has one.
+
+    Those in `held` are not worked on now; what an earlier process made of them is carried along.
+    """
 
     name: str
     videos: tuple[Planned, ...]
     before: tuple[Entry | None, ...]
+    held: frozenset[str] = frozenset()
 
 
 def planned(context: Context) -> list[Planned]:

@@ -58,6 +58,7 @@ def freeze(session: Session, refresh: bool = False) -> None:
     refusals.put(store, f"{stage}/world.json", provenance.document(asdict(frozen)))
     with session.pipeline() as pipeline:
         build(pipeline, context, works, frozen)
+    _remove_former(context, len(works))
     facts = _assemble(context, len(works))
     session.finish("baseline", facts["videos"], facts["videos"], 0, [])
     store.replace(f"{stage}/baseline.json", provenance.document(facts), None)
@@ -120,24 +121,21 @@ class Freeze:
         for video, count in sides["history"]:
             counts[video] += count
         store, stage = self._context.workspace.store, self._context.stage("baseline")
-        key = f"{stage}/index/{index:05d}-videos.parquet"
-        videos = {row["video_id"]: row for row in shards.open_file(store, key).read().to_pylist()}
+        found = shards.open_file(store, f"{stage}/index/{index:05d}-found.parquet").read().to_pylist()
+        videos = {row["video_id"]: row for row in found}
         for video in counts.keys() - videos.keys():
             videos[video] = {"video_id": video, "rows": 0, "split_rows": 0, "raw_tar": "missing",
                              "transcribed_tar": "missing", "rows_digest": provenance.rows_digest([])}  # fmt: skip
         for video, row in videos.items():
             row["historical_rows"] = counts[video]
         table = pa.Table.from_pylist([videos[video] for video in sorted(videos)], VIDEO_SCHEMA)
-        refusals.put(store, key, shards.encode(table, self._context.run.metadata()))
+        data = shards.encode(table, self._context.run.metadata())
+        refusals.put(store, f"{stage}/index/{index:05d}-videos.parquet", data)
         yield len(videos)
 
 
 def check_places(context: Context) -> None:
     """Raise UserError unless the corpus is there, and the workspace can hold it."""
-    for name in ("raw", "transcribed", "validation"):
-        path = Path(getattr(context.settings.corpus, name))
-        if not path.is_dir():
-            raise UserError(f"corpus.{name}: there is no folder {path}")
     context.rows.check()
     if not context.scratch:
         check_case(Path(context.settings.corpus.workspace))
@@ -189,6 +187,15 @@ def _by_range(side: dict[str, Any], bounds: Sequence[str]) -> dict[int, tuple[tu
     for video in sorted(side):
         found.setdefault(range_of(bounds, video), []).append((video, side[video]))
     return {index: tuple(entries) for index, entries in found.items()}
+
+
+def _remove_former(context: Context, ranges: int) -> None:
+    """Remove what a former baseline of the run, with more ranges, has left."""
+    store, stage = context.workspace.store, context.stage("baseline")
+    for part in ("rows", "index"):
+        for head in list(store.list(f"{stage}/{part}/")):
+            if int(head.key.removeprefix(f"{stage}/{part}/")[:5]) >= ranges:
+                store.delete(head.key)
 
 
 def _assemble(context: Context, ranges: int) -> dict[str, Any]:

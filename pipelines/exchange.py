@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from resplice.io import refusals
 from resplice.io.context import Context
 from resplice.io.foreign import Describe, ReadGiven, Take
 from resplice.io.gather import Gather, gathered
@@ -17,6 +17,8 @@ from resplice.pipelines.validate import open_items, remove_strays
 from resplice.transforms import provenance
 from resplice.transforms.records import Reason, Refusal, UserError
 
+_LIST = re.compile(r"work-([0-9]{5})\.jsonl")
+
 
 def export_work(session: Session) -> None:
     """Write the planned videos as work lists: tar URL and digest, members and stems, one video a line."""
@@ -24,14 +26,14 @@ def export_work(session: Session) -> None:
     with session.pipeline() as pipeline:
         build_export(pipeline, session.context, todo)
     records = gathered(session.context, "validate", "work")
-    work = [record for record in records if "refused" not in record]
+    work = sorted((r for r in records if "refused" not in r), key=lambda record: str(record["video_id"]))
     folder, parts = Path(session.args.export_work), session.args.parts or 1
     store = Place(str(folder), session.context.scratch).store
     for part in range(parts):
         store.replace(f"work-{part:05d}.jsonl", provenance.jsonl(work[part::parts]), None)
     for head in list(store.list("work-")):
-        if head.key not in {f"work-{part:05d}.jsonl" for part in range(parts)}:
-            store.delete(head.key)  # of a former export with more parts
+        if (former := _LIST.fullmatch(head.key)) and int(former[1]) >= parts:
+            store.delete(head.key)  # of a former export into more parts
     session.say(f"validate: {len(work)} videos in {parts} work lists in {folder}, {len(records) - len(work)} refused")
     for record in records:
         if "refused" in record:
@@ -64,7 +66,6 @@ def take(session: Session) -> None:
         for r in records
         if "reason" in r
     ]
-    refusals.write(context.workspace.store, context.stage("validate"), refused)
     done = len(records) - len(refused)
     summary = session.finish("validate", len(records), done, 0, refused, unit="result")
     session.say(f"validate: {summary.done} results taken, {summary.refused} refused of {len(records)}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 import sys
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -11,18 +12,20 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from resplice.io import documents, refusals, runs
+from resplice.io import documents, ledger, refusals, runs, sidecars
 from resplice.io.context import Context
+from resplice.io.database import without_password
 from resplice.io.refusals import Refused, Summary
-from resplice.io.rows import without_password
 from resplice.pipelines import failures, progress
 from resplice.pipelines.config import Resolved
+from resplice.pipelines.keys import masked
 from resplice.transforms import provenance
 from resplice.transforms.provenance import Run
-from resplice.transforms.records import Exit, Refusal, Terminated, UserError
+from resplice.transforms.records import Exit, Reason, Refusal, Terminated, UserError
 from resplice.transforms.settings import Settings
 
-_SECRET_FREE = ("config", "set", "quiet", "debug")
+_SECRET = re.compile(r"((?:password|secret|token|api_?key)[\w.-]*)=.*", re.IGNORECASE | re.DOTALL)
+_NOT_RECORDED = ("config", "set", "quiet", "debug")
 
 
 @dataclass
@@ -80,6 +83,15 @@ class Session:
         return Refused(self.context.run.id, stage, unit, refusal.segment, str(refusal.reason), refusal.detail,
                        at or provenance.now())  # fmt: skip
 
+    def refusals_of(self, stage: str, units: Collection[str]) -> list[Refused]:
+        """Return the lines of refused.jsonl for the units whose latest outcome is a refusal."""
+        entries = ledger.load(self.context.workspace.store, self.context.stage(stage))
+        return [
+            self.refused(stage, entry.unit, Refusal(Reason(entry.reason), entry.detail, entry.segment), entry.at)
+            for unit in units
+            if (entry := entries.get(unit)) and entry.outcome == "refused"
+        ]
+
     def finish(
         self, stage: str, total: int, done: int, skipped: int, refused: Sequence[Refused], unit: str = "video"
     ) -> Summary:
@@ -120,6 +132,7 @@ def run(
     with tempfile.TemporaryDirectory(prefix="resplice-dry-") if args.dry_run else contextlib.nullcontext("") as scratch:
         context = Context(_run(command, args, resolved), _carried(resolved), scratch)
         try:
+            check_corpus(context, ("transcribed",) if command in ("finalize", "undo") else CORPUS)
             _check_before(context, command)
             check(context)
         except UserError as error:
@@ -149,6 +162,24 @@ def run(
         return code
 
 
+CORPUS = ("raw", "transcribed", "validation")
+
+
+def check_corpus(context: Context, names: Sequence[str]) -> None:
+    """Raise UserError unless folders of the corpus are there: a missing one must not read as missing tars."""
+    for name in names:
+        path = Path(getattr(context.settings.corpus, name))
+        if not path.is_dir():
+            raise UserError(f"corpus.{name}: there is no folder {path}")
+
+
+def frozen_world(context: Context) -> dict[str, Any]:
+    """Return the digests of what the baseline froze, by which a plan knows its baseline."""
+    store, stage = context.workspace.store, context.stage("baseline")
+    names = ("baseline.json", "videos.parquet", "world.json")
+    return {name: sidecars.digest(store, f"{stage}/{name}") for name in names}
+
+
 def _check_before(context: Context, command: str) -> None:
     """Raise UserError unless the stage before the command has ended in this run."""
     stage, file = BEFORE.get(command, ("", ""))
@@ -156,6 +187,17 @@ def _check_before(context: Context, command: str) -> None:
         raise UserError(
             f"run {context.run.id!r} has no {stage} yet: first run `resplice {stage} --run-id {context.run.id}`"
         )
+    if command in ("repair", "validate", "merge", "verify"):
+        if context.workspace.store.head(f"{context.stage('baseline')}/baseline.json") is None:
+            raise UserError(
+                f"the baseline of run {context.run.id!r} is not finished: first run "
+                f"`resplice baseline --run-id {context.run.id}`"
+            )
+        if read_json(context, "plan", "asked.json")["world"] != frozen_world(context):
+            raise UserError(
+                f"the plan of run {context.run.id!r} is of an earlier baseline: first run "
+                f"`resplice plan --run-id {context.run.id}`"
+            )
 
 
 def context(args: Any, resolved: Resolved) -> Context:
@@ -169,21 +211,26 @@ def _carried(resolved: Resolved) -> Settings:
 
 
 def _run(command: str, args: Any, resolved: Resolved) -> Run:
-    values = {f.name: getattr(args, f.name) for f in fields(args) if f.name not in _SECRET_FREE}
+    values = {f.name: getattr(args, f.name) for f in fields(args) if f.name not in _NOT_RECORDED}
     settings = asdict(replace(resolved.settings, beam=()))
     settings["database"].pop("url")
-    for name in ("corpus", "store", "run"):
-        settings.pop(name)
+    for name in ("corpus", "store", "run", "plan", "merge", "finalize"):
+        settings.pop(name)  # they decide where, when and which, not what comes out
     return Run(
         id=getattr(args, "run_id", None) or "",
         root=resolved.settings.corpus.workspace,
         command=command,
         settings=provenance.sha256(provenance.line(settings).encode()),
-        args=tuple(sorted((name, provenance.plain(value)) for name, value in values.items())),
-        argv=tuple(sys.argv[1:]),
+        args=tuple(sorted((name.rstrip("_"), _safe(provenance.plain(value))) for name, value in values.items())),
+        argv=tuple(_safe(token) for token in sys.argv[1:]),
         started_at=provenance.now(),
         entrypoint=str(Path(__file__).with_name("__main__.py")),
     )
+
+
+def _safe(value: Any) -> Any:
+    """Return an argument without what looks like a secret: the password of a URL, the value of a secret key."""
+    return _SECRET.sub(r"\1=***", masked(value)) if isinstance(value, str) else value
 
 
 def read_ids(path: str) -> list[str]:

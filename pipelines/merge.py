@@ -58,7 +58,7 @@ def merge(session: Session) -> None:
         for video in videos
         if not decisions[video.video_id]["kept"]
     }
-    new = [_own(context, shard, drifted) for shard in new]
+    new = [_own(context, shard, {*drifted, *refused}) for shard in new]
     number = latest.number
     snapshot = merged(latest, live, new, drops, replaced, id_, snapshots.digest_of(workspace, number))
     if (snapshot.shards, snapshot.videos) != (latest.shards, latest.videos):
@@ -120,10 +120,12 @@ def new_shards(context: Context, todo: Sequence[Item]) -> list[Shard]:
     return found
 
 
-def _own(context: Context, shard: Shard, drifted: Sequence[str]) -> Shard:
-    """Return a validate shard as an immutable object; its drifted videos do not count."""
-    key, sha = snapshots.adopt_own(context.workspace.store, shard.key, ".parquet")
-    return Shard(shard.source, "", RUN, shard.run_id, shard.rows, key, sha, tuple(drifted))
+def _own(context: Context, shard: Shard, without: Collection[str]) -> Shard:
+    """Return a validate shard as an immutable object; videos that were refused since do not count."""
+    store = context.workspace.store
+    there = shards.open_file(store, shard.key).read(columns=["video_id"]).column(0).unique().to_pylist()
+    key, sha = snapshots.adopt_own(store, shard.key, ".parquet")
+    return Shard(shard.source, "", RUN, shard.run_id, shard.rows, key, sha, tuple(sorted(set(there) & set(without))))
 
 
 def _tar(context: Context, video: Planned, latest: Snapshot, without: Collection[str]) -> Tar | None:

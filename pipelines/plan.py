@@ -70,20 +70,18 @@ def make(session: Session, wave: Selection) -> None:
     with session.pipeline() as pipeline:
         build(pipeline, context, load_world(context), base)
     live.clear(context, "plan")
-    _write(session, wave, base, asked["baseline"])
-    _tell(session, wave, base)
+    _write(session, wave, base, asked["world"]["baseline.json"])
+    _tell(session, wave)
     show(session)
 
 
 def _asked(context: Context, wave: Selection) -> dict[str, Any]:
     """Return what the plan depends on besides the base snapshot: the frozen world, the settings, the wave."""
-    store, stage = context.workspace.store, context.stage("baseline")
     videos = None if wave.videos is None else sorted(wave.videos)
     history = provenance.plain(context.settings.history)
     statuses = list(context.settings.plan.failed_statuses)
     return {
-        "baseline": sidecars.digest(store, f"{stage}/baseline.json"),
-        "world": [sidecars.digest(store, f"{stage}/{name}") for name in ("videos.parquet", "world.json")],
+        "world": launch.frozen_world(context),
         "history": history, "failed_statuses": statuses, "reasons": list(wave.reasons), "videos": videos,
         "limit": wave.limit,
     }  # fmt: skip
@@ -121,7 +119,7 @@ def _write(session: Session, wave: Selection, base: Snapshot, baseline_sha256: s
     context = session.context
     store, stage = context.workspace.store, context.stage("plan")
     found = gathered(context, "plan", "candidates")
-    affected = {video["video_id"]: video for video in found if "refused" not in video}
+    affected = {video["video_id"]: video for video in found if "reasons" in video}
     planned = select({video: entry["reasons"] for video, entry in affected.items()}, wave)
     rows = [{name: affected[video][name] for name in AFFECTED.names} for video in planned]
     text = "".join(f"{video}\n" for video in planned).encode()
@@ -150,22 +148,23 @@ def _write(session: Session, wave: Selection, base: Snapshot, baseline_sha256: s
         for video in found
         if "refused" in video
     ]
-    total = _videos(context)
-    session.finish("plan", total, len(planned), total - len(planned) - len(bad), bad)
+    healthy = sum(record["healthy"] for record in found if "healthy" in record)
+    session.finish("plan", _videos(context), len(planned), healthy + facts["not_selected"], bad)
     _sidecar(context, facts, bad)
 
 
-def _tell(session: Session, wave: Selection, base: Snapshot) -> None:
+def _tell(session: Session, wave: Selection) -> None:
     """Say what the plan does not use: work of other runs that was never merged, listed ids that are not affected."""
     context = session.context
-    merged = {entry.run_id for entry in base.videos.values()}
+    store = context.workspace.store
+    merged = {snapshots.load(store, number).run_id for number in snapshots.numbers(store)}
     for run_id in runstate.known_runs(context.workspace.store):
         if run_id not in (*merged, context.run.id) and refusals.load_summary(
             context.workspace.store, f"runs/{run_id}/validate"
         ):
             session.note(f"plan: run {run_id!r} was validated, but never merged: its work is not used")
     if wave.videos is not None:
-        found = {record["video_id"] for record in gathered(context, "plan", "candidates")}
+        found = {record.get("video_id") for record in gathered(context, "plan", "candidates")}
         if strange := sorted(wave.videos - found):
             session.note(f"plan: {len(strange)} of the listed videos are not affected (first: {strange[0]})")
 

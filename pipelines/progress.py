@@ -84,9 +84,12 @@ def _bar(store: Store, stage: str, title: str, units: Collection[str], ended: th
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description:9}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+    columns = (TextColumn("{task.description:9}"), BarColumn(), MofNCompleteColumn(),
+               TextColumn("{task.fields[rate]}"), TimeRemainingColumn(),
                TextColumn("{task.fields[state]}"))  # fmt: skip
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(title, total=len(units), state="")
+        task, began = bar.add_task(title, total=len(units), state="", rate=""), time.monotonic()
         for state in _states(store, stage, units, ended, 0.5):
-            bar.update(task, completed=state.done + state.refused, state=str(state))
+            done = state.done + state.refused
+            rate = f"{done / max(time.monotonic() - began, 1e-9):.1f}/s"
+            bar.update(task, completed=done, state=str(state), rate=rate)

@@ -15,10 +15,11 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from resplice.io import ledger, sidecars
+from resplice.io import sidecars
 from resplice.io.context import Context
 from resplice.io.pool import borrowed
 from resplice.io.rebuild import Rebuild, index_key
+from resplice.io.refusals import Refused
 from resplice.io.work import Item, Planned, items, planned
 from resplice.pipelines import launch
 from resplice.pipelines.config import Resolved
@@ -85,18 +86,16 @@ def plugins(context: Context) -> dict[str, str]:
             raise UserError(f"a plug-in cannot be loaded ({' or '.join(names)}): {refusal}") from None
 
 
-def finish(session: Session, stage: str, total: int, units: Sequence[str], skipped: int) -> None:
-    """Count the artifacts, take the refusals from the ledger, balance."""
+def finish(
+    session: Session, stage: str, total: int, units: Sequence[str], skipped: int, further: Sequence[Refused] = ()
+) -> None:
+    """Count the artifacts of the units that are not refused, take the refusals from the ledger, balance."""
     store, key = session.context.workspace.store, session.context.stage(stage)
-    entries = ledger.load(store, key)
     folder = f"{key}/transcribed/"
     there = {head.key.removeprefix(folder) for head in store.list(folder)}
-    refused = [
-        session.refused(stage, entry.unit, Refusal(Reason(entry.reason), entry.detail, entry.segment), entry.at)
-        for unit in units
-        if (entry := entries.get(unit)) and entry.outcome == "refused"
-    ]
-    done = sum({name, index_key(name), name + sidecars.SUFFIX} <= there for name in map(tar_name, units))
+    refused = [*session.refusals_of(stage, units), *further]
+    names = [tar_name(unit) for unit in set(units) - {line.unit for line in refused}]
+    done = sum({name, index_key(name), name + sidecars.SUFFIX} <= there for name in names)
     summary = session.finish(stage, total, done, skipped, refused)
     session.say(f"{stage}: {summary.done} done, {summary.skipped} need nothing, {summary.refused} refused of {total}")
     for reason, count in summary.by_reason.items():
@@ -117,16 +116,4 @@ def pack(session: Session) -> None:
         else:
             videos.append(Planned(id_, True, 0, 0.0, None, None, "", None))
     work(session, "pack", items(context, "pack", videos))
-    _finish_pack(session, ids, [video.video_id for video in videos], refused)
-
-
-def _finish_pack(session: Session, ids: Sequence[str], units: Sequence[str], early: list[Any]) -> None:
-    entries = ledger.load(session.context.workspace.store, session.context.stage("pack"))
-    refused = early + [
-        session.refused("pack", e.unit, Refusal(Reason(e.reason), e.detail, e.segment), e.at)
-        for unit in units
-        if (e := entries.get(unit)) and e.outcome == "refused"
-    ]
-    done = sum(entry.outcome == "done" for unit in units if (entry := entries.get(unit)))
-    summary = session.finish("pack", len(ids), done, 0, refused)
-    session.say(f"pack: {summary.done} packed, {summary.refused} refused of {len(ids)}")
+    finish(session, "pack", len(ids), [video.video_id for video in videos], 0, refused)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 
 from rich.console import Console
@@ -31,7 +32,7 @@ def show(session: Session) -> None:
     console.print(f"\n[bold]{coverage['rows']} rows[/]  " + _verdicts(coverage))
     console.print(_buckets(coverage))
     console.print(_saved(session))
-    console.print(_next(session, coverage))
+    console.print(_next(session, coverage), markup=False)
 
 
 def _stages(session: Session, by_reason: dict[str, int], videos: int) -> Table:
@@ -91,7 +92,7 @@ def _unaccounted(session: Session) -> str:
 
 def _next(session: Session, coverage: dict[str, object]) -> str:
     run_id = session.context.run.id
-    config = f" --config {session.args.config}" if session.args.config else ""
+    config = f" --config {shlex.quote(session.args.config)}" if session.args.config else ""
     if not coverage["complete"]:
         return (
             f"NOT complete: {_unaccounted(session)}; each row: verify/coverage.parquet of the run, "

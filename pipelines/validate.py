@@ -14,9 +14,10 @@ Refuses tar_missing, tar_unreadable, drifted (--from: not_planned, duplicate_res
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from resplice.io import ledger, results, sidecars
+from resplice.io import ledger, shards, sidecars
 from resplice.io.context import Context
 from resplice.io.engines import ChainSpec, chain_of
 from resplice.io.judging import Judge, refused_in, shard_key
@@ -26,7 +27,7 @@ from resplice.pipelines import launch
 from resplice.pipelines.config import Resolved
 from resplice.pipelines.launch import Session
 from resplice.pipelines.repair import restricted, units_of
-from resplice.transforms.records import Reason, Refusal, UserError
+from resplice.transforms.records import Refusal, UserError
 
 
 def run(args: Any, resolved: Resolved, beam_argv: Sequence[str]) -> int:
@@ -68,9 +69,11 @@ def open_items(session: Session, only: Sequence[str] | None = None) -> list[Item
     if only is None:
         gone = set(refused_in(context, "repair"))
     packed = items(context, "validate", planned(context))
-    wanted = [v.video_id for item in packed for v in item.videos if v.video_id not in gone]
-    chosen = set(wanted if only is None else set(wanted) & set(only))
-    return [item for item in (restricted(item, chosen) for item in packed) if item.videos]
+    kept = [restricted(item, {video.video_id for video in item.videos} - gone) for item in packed]
+    if only is None:
+        return [item for item in kept if item.videos]
+    held = [replace(item, held=frozenset(units_of([item])) - set(only)) for item in kept]
+    return [item for item in held if len(item.held) < len(item.videos)]
 
 
 def engines(session: Session) -> tuple[ChainSpec, dict[str, str]]:
@@ -97,15 +100,10 @@ def build(pipeline: Any, context: Context, todo: Sequence[Item], chain: ChainSpe
 
 def finish(session: Session, todo: Sequence[Item], further: Sequence[Any] = ()) -> None:
     """Remove shards of former plans, count the videos in the shards, take the refusals from the ledger, balance."""
-    context, store = session.context, session.context.workspace.store
+    context = session.context
     expected = remove_strays(context, todo)
     units = units_of(todo)
-    entries = ledger.load(store, context.stage("validate"))
-    refused = [
-        session.refused("validate", e.unit, Refusal(Reason(e.reason), e.detail, e.segment), e.at)
-        for unit in units
-        if (e := entries.get(unit)) and e.outcome == "refused"
-    ]
+    refused = session.refusals_of("validate", units)
     done, statuses = _results(context, expected)
     summary = session.finish("validate", len(units), len(done), 0, [*refused, *further])
     told = ", ".join(f"{count} {status}" for status, count in sorted(statuses.items())) or "none"
@@ -131,7 +129,7 @@ def _results(context: Context, expected: set[str]) -> tuple[set[str], dict[str, 
     statuses: dict[str, int] = {}
     for key in sorted(expected):
         if store.head(key) is not None and sidecars.exists(store, key):
-            for row in results.read(store, key):
+            for row in shards.open_file(store, key).read(columns=["video_id", "status"]).to_pylist():
                 videos.add(row["video_id"])
                 statuses[row["status"]] = statuses.get(row["status"], 0) + 1
     return videos, statuses

@@ -134,8 +134,8 @@ def _assemble(context: Context, snapshot: int, ranges: int) -> dict[str, Any]:
         "kept": _kept(context),
         "complete": counts[Bucket.UNACCOUNTED] == 0,
     }
-    refusals.put(place.store, f"{stage}/coverage.json", provenance.document(facts))
-    if not (same and sidecars.exists(place.store, key)):
+    changed = refusals.put(place.store, f"{stage}/coverage.json", provenance.document(facts))
+    if changed or not (same and sidecars.exists(place.store, key)):
         _sidecar(context, facts)
     return facts
 

@@ -13,7 +13,7 @@ from resplice.transforms.retry import again, result_again
         (None, False, True, True, True),
         ("done", True, False, False, True),
         ("done", False, True, True, True),
-        ("refused", True, False, True, True),
+        ("refused", True, False, False, True),
         ("refused", False, False, True, True),
     ],
 )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from resplice.io.rows import FROM_ENVIRONMENT
+from resplice.io.database import FROM_ENVIRONMENT
 from resplice.pipelines import launch
 from resplice.pipelines.args import Inspect
 from resplice.pipelines.config import resolve

@@ -238,7 +238,7 @@ def test_rollback_to_a_state_whose_objects_are_gone_fails(published: Path) -> No
     assert snapshots.numbers(store) == [1, 2]
 
 
-def test_a_lost_race_for_the_number_is_a_conflict_and_a_lost_answer_is_none(published: Path) -> None:
+def test_a_lost_race_for_the_number_is_to_be_run_again_and_a_lost_answer_is_none(published: Path) -> None:
     store = LocalStore(str(published / "workspace"))
     latest, digest = snapshots.latest(store), snapshots.digest_of(store, 2)
     mine, other = (rolled_back(latest, snapshots.load(store, 1), digest, run) for run in ("mine", "other"))
@@ -246,7 +246,7 @@ def test_a_lost_race_for_the_number_is_a_conflict_and_a_lost_answer_is_none(publ
     snapshots.publish(store, other)
     with pytest.raises(UserError) as lost:
         snapshots.publish(store, mine)
-    assert lost.value.exit_code == 4
+    assert lost.value.exit_code == 75
     assert snapshots.latest(store).run_id == "other"
 
 

@@ -74,13 +74,13 @@ def place(standing: Standing, result: Result | None) -> Place:
         if result is None:
             return Place(Bucket.UNACCOUNTED)
         if result.status == "error":
-            return Place(Bucket.UNACCOUNTED, result.status, _join(result.reasons))
+            return Place(Bucket.UNACCOUNTED, result.status, *_cause(result.reasons))
         return _validated(result)
     if standing.reason != Reason.DRIFTED and result is not None and result.of_run:
         if result.status in ("passed", "failed"):
             return _validated(result)
         if result.status == "error":
-            return Place(Bucket.RUNTIME_FAILURE, result.status, _join(result.reasons))
+            return Place(Bucket.RUNTIME_FAILURE, result.status, *_cause(result.reasons))
     bucket = Bucket.UNACCOUNTED
     if standing.reason and standing.reason != Reason.DRIFTED:
         bucket = _BUCKET_OF_REFUSAL.get(Reason(standing.reason), Bucket.UNACCOUNTED)
@@ -90,6 +90,11 @@ def place(standing: Standing, result: Result | None) -> Place:
 def _validated(result: Result) -> Place:
     status = None if result.status == "unjudged" else result.status
     return Place(Bucket.VALIDATED, status, None, _join(result.reasons))
+
+
+def _cause(reasons: tuple[str, ...]) -> tuple[str | None, str | None]:
+    """Return why a segment has no verdict, and what its neighbours show besides."""
+    return (reasons[0] if reasons else None), _join(reasons[1:])
 
 
 def _join(reasons: tuple[str, ...]) -> str | None:

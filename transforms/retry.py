@@ -7,13 +7,11 @@ NONE, FAILED, ALL = "none", "failed", "all"
 
 def again(outcome: str | None, retry: str, unchanged: bool) -> bool:
     """Return whether a unit is worked on: `outcome` is its latest one (None, "done" or "refused"), `unchanged` says
-    that its fingerprint and its artifact are what they were.
+    that an artifact of its very fingerprint is there, whatever was refused since.
     """
     if outcome is None or retry == ALL:
         return True
-    if outcome == "refused":
-        return retry != NONE
-    return not unchanged
+    return not unchanged and not (outcome == "refused" and retry == NONE)
 
 
 def result_again(status: str | None, retry: str) -> bool:
