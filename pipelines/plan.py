@@ -40,7 +40,7 @@ AFFECTED = pa.schema(
     ]
 )
 REAL_TIME_FACTOR = 180.0
-"""Seconds of audio that one worker repairs and validates in a second, on short 16 kHz mono segments (see the README)."""
+"""Seconds of audio that one worker repairs and validates in a second: short 16 kHz mono segments (see the README)."""
 
 
 def run(args: Any, resolved: Resolved, beam_argv: Sequence[str]) -> int:
