@@ -184,7 +184,7 @@ class LocalStore:
         with self._temporary(target, data) as temporary, _locked(target.parent):
             if token is not None:
                 head = self.head(key)
-                if (head.token if head else "") != token:
+                if (head.token if head else "") != token or target.is_dir():
                     return False
             temporary.replace(target)
         sync_folder(target.parent)

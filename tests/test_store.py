@@ -65,6 +65,14 @@ def test_what_is_missing_has_no_head_and_cannot_be_read(store: Store) -> None:
         store.open("a/b")
 
 
+def test_a_folder_in_the_place_of_an_object_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "root/a.tar").mkdir(parents=True)
+    store = LocalStore(str(tmp_path / "root"))
+    assert not store.create("a.tar", b"x")
+    assert not store.replace("a.tar", b"x", "")
+    assert (tmp_path / "root/a.tar").is_dir() and list((tmp_path / "root").iterdir()) == [tmp_path / "root/a.tar"]
+
+
 def test_a_folder_is_no_object(store: Store) -> None:
     store.create("a/b", b"x")
     assert store.head("a") is None
