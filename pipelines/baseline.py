@@ -56,6 +56,7 @@ def freeze(session: Session, refresh: bool = False) -> None:
         store.delete(f"{context.stage('verify')}/coverage.json")  # it was of the world before
     works, frozen = divide(context)
     refusals.put(store, f"{stage}/world.json", provenance.document(asdict(frozen)))
+    session.note(f"baseline: reading the corpus in {len(works)} ranges, {len(frozen.history)} historical shards")
     with session.pipeline() as pipeline:
         build(pipeline, context, works, frozen)
     _remove_former(context, len(works))

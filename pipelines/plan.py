@@ -67,8 +67,10 @@ def make(session: Session, wave: Selection) -> None:
     base = snapshots.load(store, before["base"]) if "base" in before else snapshots.latest(store)
     store.delete(f"{stage}/affected.parquet{sidecars.SUFFIX}")
     refusals.put(store, f"{stage}/asked.json", provenance.document({**asked, "base": base.number}))
+    world = load_world(context)
+    session.note(f"plan: comparing {len(world.bounds) + 1} ranges with the live results of snapshot {base.number}")
     with session.pipeline() as pipeline:
-        build(pipeline, context, load_world(context), base)
+        build(pipeline, context, world, base)
     live.clear(context, "plan")
     _write(session, wave, base, asked["world"]["baseline.json"])
     _tell(session, wave)

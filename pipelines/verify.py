@@ -49,6 +49,7 @@ def verify(session: Session) -> None:
     context = session.context
     world = load_world(context)
     latest = snapshots.latest(context.workspace.store)
+    session.note(f"verify: covering {len(world.bounds) + 1} ranges with snapshot {latest.number}")
     with session.pipeline() as pipeline:
         build(pipeline, context, world, latest, standings(context, world, latest))
     live.clear(context, "verify")
