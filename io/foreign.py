@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,10 +103,14 @@ class ReadGiven:
 
 
 class Take:
-    """Write the shards of an item from what others gave: (item name, sides) → a record a row taken or refused."""
+    """Write the shards of an item from what others gave: (item name, sides) → a record a row that is refused.
 
-    def __init__(self, context: Context) -> None:
+    `files` are the names of the given shards, by rank.
+    """
+
+    def __init__(self, context: Context, files: Sequence[str]) -> None:
         self._context = context
+        self._files = tuple(files)
         self._sources = Sources(context)
 
     def __call__(self, joined: tuple[str, dict[str, Iterable[Any]]]) -> Iterator[dict[str, Any]]:
@@ -123,24 +127,24 @@ class Take:
                 made += sorted((r for r in taken if "reason" not in r), key=lambda r: str(r["segment_file"]))
                 yield from (r for r in taken if "reason" in r)
             self._write(item, made)
-            yield from ({"video_id": row["video_id"], "taken": row["segment_file"]} for row in made)
         for video, rows in given.items():
-            for _, _, row in rows:
-                yield _refused(video, row, Refusal(Reason.NOT_PLANNED, "this run has no such video to validate"))
+            for given_row in rows:
+                yield self._refused(video, given_row, Reason.NOT_PLANNED, "this run has no such video to validate")
 
     def _video(
         self, video: str, source: Source | Refusal, names: list[RowName], rows: list[tuple[int, int, dict[str, Any]]]
     ) -> Iterator[dict[str, Any]]:
         by_stem = {stem(name.segment): name for name in names if name.segment}
         seen: set[str] = set()
-        for _, _, row in rows:
+        for given in rows:
+            row = given[2]
             name = by_stem.get(row["segment_file"])
             if isinstance(source, Refusal):
-                yield _refused(video, row, source)
+                yield self._refused(video, given, source.reason, source.detail)
             elif name is None or name.segment is None:
-                yield _refused(video, row, Refusal(Reason.NOT_PLANNED, "the tar has no such segment (give the stem)"))
+                yield self._refused(video, given, Reason.NOT_PLANNED, "the tar has no such segment (give the stem)")
             elif row["segment_file"] in seen:
-                yield _refused(video, row, Refusal(Reason.DUPLICATE_RESULT, "an earlier row counts"))
+                yield self._refused(video, given, Reason.DUPLICATE_RESULT, "an earlier row counts")
             else:
                 seen.add(row["segment_file"])
                 measures = {k: v for k, v in row.items() if k not in results.BASE and v is not None}
@@ -150,6 +154,11 @@ class Take:
                     "reasons": row["reasons"] or [], "engine": row["engine"] or "foreign", "attempts": 1,
                     "run_id": self._context.run.id, "detail": None, **measures,
                 }  # fmt: skip
+
+    def _refused(self, video: str, given: tuple[int, int, dict[str, Any]], reason: Reason, why: str) -> dict[str, Any]:
+        rank, number, row = given
+        detail = f"row {number} of {self._files[rank]}: {why}"
+        return {"video_id": video, "segment_file": row["segment_file"] or "", "reason": str(reason), "detail": detail}
 
     def _write(self, item: Item, made: list[dict[str, Any]]) -> None:
         place, key = self._context.workspace, shard_key(self._context, item)
@@ -166,8 +175,3 @@ class Take:
         stats = {"videos": len(item.videos), "rows": len(made)}
         sidecar = sidecars.content(self._context, "validate-shard", stats=stats, inputs=inputs, outputs=outputs)
         sidecars.write(place.store, key, sidecar)
-
-
-def _refused(video: str, row: Mapping[str, Any], refusal: Refusal) -> dict[str, Any]:
-    return {"video_id": video, "segment_file": row["segment_file"] or "", "reason": str(refusal.reason),
-            "detail": refusal.detail}  # fmt: skip

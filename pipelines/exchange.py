@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from resplice.io import ledger, shards
 from resplice.io.context import Context
 from resplice.io.foreign import Describe, ReadGiven, Take
 from resplice.io.gather import Gather, gathered
-from resplice.io.store import Place
+from resplice.io.store import Place, Store
 from resplice.io.work import Item
 from resplice.pipelines.launch import Session
 from resplice.pipelines.validate import open_items, remove_strays
@@ -57,20 +58,25 @@ def take(session: Session) -> None:
     if not keys:
         raise UserError(f"--from {place.url}: there is no .parquet file below it")
     todo = open_items(session)
+    for head in list(context.workspace.store.list(ledger.folder(context.stage("validate")))):
+        context.workspace.store.delete(head.key)  # what engines achieved before does not stand any more
     with session.pipeline() as pipeline:
         build_take(pipeline, context, todo, place, keys)
-    remove_strays(context, todo)
-    records = gathered(context, "validate", "taken")
+    written = remove_strays(context, todo)
     refused = [
         session.refused("validate", r["video_id"], Refusal(Reason(r["reason"]), r["detail"], r["segment_file"]))
-        for r in records
-        if "reason" in r
+        for r in gathered(context, "validate", "not_taken")
     ]
-    done = len(records) - len(refused)
-    summary = session.finish("validate", len(records), done, 0, refused, unit="result")
-    session.say(f"validate: {summary.done} results taken, {summary.refused} refused of {len(records)}")
+    total = sum(_rows(place.store, key) for key in keys)
+    done = sum(_rows(context.workspace.store, key) for key in written)
+    summary = session.finish("validate", total, done, 0, refused, unit="result")
+    session.say(f"validate: {summary.done} results taken, {summary.refused} refused of {total}")
     for reason, count in summary.by_reason.items():
         session.say(f"  {reason:20} {count:>8}")
+
+
+def _rows(store: Store, key: str) -> int:
+    return shards.open_file(store, key).metadata.num_rows if store.head(key) is not None else 0
 
 
 def build_take(pipeline: Any, context: Context, todo: Sequence[Item], place: Place, keys: Sequence[str]) -> Any:
@@ -87,8 +93,8 @@ def build_take(pipeline: Any, context: Context, todo: Sequence[Item], place: Pla
         | "ByItem" >> beam.Map(_by_item, of_video)
     )
     items_ = pipeline | "Items" >> beam.Create([(item.name, item) for item in todo])
-    taken = {"given": given, "items": items_} | "Take" >> JoinByKey(Take(context), "Check")
-    return taken | "Taken" >> Tally(Gather(context, "validate", "taken"))
+    refused = {"given": given, "items": items_} | "Take" >> JoinByKey(Take(context, keys), "Check")
+    return refused | "NotTaken" >> Tally(Gather(context, "validate", "not_taken"))
 
 
 def _by_item(given: tuple[str, Any], of_video: dict[str, str]) -> tuple[str, tuple[str, Any]]:

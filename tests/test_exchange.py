@@ -73,6 +73,7 @@ def test_unknown_and_doubled_results_are_refused_and_missing_ones_stay_missing(
     given = [
         {"video_id": video, "segment_file": stems[0], "status": "failed", "reasons": ["wrong words"]},
         {"video_id": video, "segment_file": stems[0], "status": "passed", "reasons": []},
+        {"video_id": video, "segment_file": stems[0], "status": "passed", "reasons": []},
         {"video_id": video, "segment_file": "no-such-segment", "status": "passed", "reasons": []},
         {"video_id": "no-such-video", "segment_file": "a", "status": "passed", "reasons": []},
     ]
@@ -88,11 +89,22 @@ def test_unknown_and_doubled_results_are_refused_and_missing_ones_stay_missing(
         (stems[0], "failed", ["wrong words"])
     ]
     assert repaired.json("validate/summary.json") == {
-        "stage": "validate", "unit": "result", "in": 4, "done": 1, "skipped": 0, "refused": 3,
-        "by_reason": {"duplicate_result": 1, "not_planned": 2},
+        "stage": "validate", "unit": "result", "in": 5, "done": 1, "skipped": 0, "refused": 4,
+        "by_reason": {"duplicate_result": 2, "not_planned": 2},
     }  # fmt: skip
     assert repaired("merge") == 0
     assert repaired("verify") == 3
+
+
+def test_engines_judge_again_after_the_results_of_others(repaired: Corpus, tmp_path: Path) -> None:
+    assert repaired("validate") == 0
+    own = {(r["video_id"], r["segment_file"], r["engine"]) for r in repaired.results()}
+    rows = [{"video_id": video, "segment_file": name, "status": "failed"} for video, name, _ in sorted(own)]
+    give(tmp_path / "given", "all.parquet", rows)
+    assert repaired("validate", f"--from={tmp_path / 'given'}") == 0
+    assert {(r["engine"], r["status"]) for r in repaired.results()} == {("foreign", "failed")}
+    assert repaired("validate") == 0
+    assert {(r["video_id"], r["segment_file"], r["engine"]) for r in repaired.results()} == own
 
 
 @pytest.mark.parametrize(
