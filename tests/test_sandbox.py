@@ -66,7 +66,7 @@ def test_a_call_without_end_is_killed_and_the_next_call_works(function: str) -> 
         started = time.monotonic()
         with pytest.raises(Refusal) as caught:
             sandbox.call(f"plugins:{function}", *([60] if function == "sleep" else []))
-        assert time.monotonic() - started < 3
+        assert time.monotonic() - started < 30  # and not the 60 s that the call asks for
         assert (caught.value.reason, caught.value.detail) == (Reason.TIMEOUT, "no answer in 0.3 s")
         assert _gone(before)
         assert sandbox.call("plugins:echo", 1) == 1
@@ -220,7 +220,7 @@ def test_a_worker_that_holds_the_interpreter_ends_after_its_time_without_a_paren
         started = time.monotonic()
         with pytest.raises(Refusal, match="worker exited with status 1"):
             sandbox_module._exchange(child, pickle.dumps(()), 20)
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 15  # and not the 20 s of the exchange
 
 
 def _gone(pid: int) -> bool:
