@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -64,14 +63,6 @@ class Describe:
             blob.close()
             sha = sidecars.digest(source.place.store, source.key)
             yield {"video_id": video, "tar": source.place.path(source.key), "tar_sha256": sha, "segments": members}
-
-
-@dataclass(frozen=True)
-class Given:
-    """The rows that others gave for one video: (file, row number) and the row, in order."""
-
-    video_id: str
-    rows: tuple[tuple[int, int, dict[str, Any]], ...]
 
 
 class ReadGiven:

@@ -39,7 +39,7 @@ AFFECTED = pa.schema(
         ("audio_s", pa.float64()),
     ]
 )
-REAL_TIME_FACTOR = 180.0
+REAL_TIME_FACTOR = 400.0
 """Seconds of audio that one worker repairs and validates in a second: short 16 kHz mono segments (see the README)."""
 
 
