@@ -81,7 +81,7 @@ def refused(context: Context, stage: str) -> list[Refused]:
 
 def coverage(context: Context) -> dict[str, Any] | None:
     """Return coverage.json of the run, None before `verify`."""
-    return _json(context.workspace.store, f"{context.stage('verify')}/coverage.json")
+    return document(context, "verify", "coverage.json")
 
 
 def open_process(processes: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
@@ -90,12 +90,13 @@ def open_process(processes: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
 
 
 def _planned(context: Context) -> int | None:
-    plan = _json(context.workspace.store, f"{context.stage('plan')}/plan.json")
+    plan = document(context, "plan", "plan.json")
     return None if plan is None else int(plan["videos"])
 
 
-def _json(store: Store, key: str) -> dict[str, Any] | None:
+def document(context: Context, stage: str, name: str) -> dict[str, Any] | None:
+    """Return a JSON document of a stage of the run, None before the stage has written it."""
     try:
-        return documents.load(store, key)  # type: ignore[no-any-return]
+        return documents.load(context.workspace.store, f"{context.stage(stage)}/{name}")  # type: ignore[no-any-return]
     except FileNotFoundError:
         return None

@@ -149,6 +149,13 @@ class Status(NamedArgs):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Report(NamedArgs):
+    """Write the report of a run: report.html for people, report.json for scripts."""
+
+    dry_run: bool = flag("Decide and report, but write to no store and no database.", False)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Failed(NamedArgs):
     """List the refusals of a run, grouped by stage and reason, or write them as a work list."""
 
@@ -244,6 +251,7 @@ COMMANDS: dict[str, Command] = {
     "pack": Command("repair", Pack, "resplice pack --run-id new-a --videos new.txt", beam=True),
     "status": Command("look", Status, f"resplice status {RUN}"),
     "failed": Command("look", Failed, f"resplice failed {RUN} --stage repair --out again.txt"),
+    "report": Command("report", Report, f"resplice report {RUN}"),
     "inspect": Command("look", Inspect, f"resplice inspect some_video {RUN}"),
     "export": Command("publish", Export, "resplice export --to results"),
     "snapshots": Command("publish", Snapshots, "resplice snapshots"),

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from resplice.io import ledger, refusals, shards
 from resplice.io.work import planned
+from resplice.pipelines import report
 from resplice.pipelines.cli import program
 from resplice.pipelines.launch import Session, read_json
 from resplice.transforms.coverage import Bucket
@@ -32,6 +33,8 @@ def show(session: Session) -> None:
     console.print(f"\n[bold]{coverage['rows']} rows[/]  " + _verdicts(coverage))
     console.print(_buckets(coverage))
     console.print(_saved(session))
+    if not session.dry:
+        console.print(f"report: {report.path(session.context)}", markup=False)
     console.print(_next(session, coverage), markup=False)
 
 

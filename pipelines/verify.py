@@ -3,7 +3,7 @@
     resplice verify --run-id recovery-a
 
 Reads   the frozen rows, the live results of the latest snapshot, the refusals of every stage.
-Writes  verify/coverage.parquet (one row a baseline row), coverage.json.
+Writes  verify/coverage.parquet (one row a baseline row), coverage.json; report.html and report.json of the run.
 Skips   nothing. Refuses nothing: a gap is a bucket.
 Exit 3 if a row is unaccounted, or a stage refused more than run.max_refused.
 """
@@ -24,7 +24,7 @@ from resplice.io.gather import Gather, gathered
 from resplice.io.judging import refused_in
 from resplice.io.proof import COVERAGE, Cover
 from resplice.io.work import planned
-from resplice.pipelines import launch
+from resplice.pipelines import launch, report
 from resplice.pipelines.baseline import World, load_world
 from resplice.pipelines.config import Resolved
 from resplice.pipelines.launch import Session
@@ -41,7 +41,14 @@ Standings = list[tuple[int, tuple[str, Standing, tuple[str, ...]]]]
 
 def run(args: Any, resolved: Resolved, beam_argv: Sequence[str]) -> int:
     """Run the command."""
-    return launch.run("verify", args, resolved, beam_argv, verify)
+    return launch.run("verify", args, resolved, beam_argv, job)
+
+
+def job(session: Session) -> None:
+    """Verify, and say where the report is."""
+    verify(session)
+    if not session.dry:
+        session.say(f"report: {report.path(session.context)}")
 
 
 def verify(session: Session) -> None:
@@ -56,6 +63,7 @@ def verify(session: Session) -> None:
     facts = _assemble(context, latest.number, len(world.bounds) + 1)
     session.finish("verify", facts["rows"], facts["rows"], 0, [], unit="row")
     _show(session, facts)
+    report.write(context, {})
     exceeded = [stage for stage in STAGES if _exceeded(session, stage)]
     for stage in exceeded:
         session.note(f"verify: {stage} refused more than run.max_refused = {session.settings.run.max_refused}")

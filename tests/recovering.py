@@ -23,8 +23,9 @@ STAGES = ("baseline", "plan", "repair", "validate", "merge", "verify")
 RUN = "R"
 TEMPORARY = ".resplice-tmp-"
 SIDECAR = ".manifest.json"
-OWN_RECORDS = ("run.json", "replacements.jsonl", "adopted.jsonl")
-"""What a process says of itself: the last two tell what the merge still had to drop and to adopt."""
+OWN_RECORDS = ("run.json", "replacements.jsonl", "adopted.jsonl", "report.html", "report.json")
+"""What a process says of itself: the second and third tell what the merge still had to drop and to adopt, the report
+how long it took."""
 WAVE = ("--limit", "6")
 """A small wave: with it a recovery is incomplete (exit 3), but takes half the time."""
 

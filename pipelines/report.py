@@ -1,0 +1,52 @@
+"""Write the report of a run for people: one HTML file that needs nothing else, and its facts as JSON.
+
+    resplice report --run-id recovery-a
+
+Reads   what the stages of the run have written, a few repaired tars and their former ones.
+Writes  report.html, report.json in the folder of the run; also done by `verify`.
+Skips   nothing. Refuses nothing: a stage that has not ended is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from resplice.io import html, refusals, report, runstate, samples
+from resplice.io.context import Context
+from resplice.pipelines import launch
+from resplice.pipelines.config import Resolved
+from resplice.transforms import provenance
+from resplice.transforms.records import Exit
+from resplice.transforms.recovery_page import page
+
+_HTML = "report.html"
+INLINE = 5000
+"""Refusals that the page holds; it tells the count and the files of the rest."""
+
+
+def run(args: Any, resolved: Resolved, beam_argv: Sequence[str]) -> int:
+    """Run the command."""
+    context = launch.context(args, resolved)
+    runstate.record(context)
+    write(context, {}, args.dry_run)
+    print(f"{'would write' if args.dry_run else 'report:'} {path(context)}")
+    return Exit.DONE
+
+
+def write(context: Context, seconds: Mapping[str, float], dry: bool = False) -> None:
+    """Write the report of the run as it is now; `seconds` are those of this process, by stage."""
+    place, folder = context.workspace, context.stage("")
+    facts = report.facts(context, dict(seconds))
+    lines = report.refused(context, INLINE)
+    rows = [(line.unit, line.stage, line.reason, line.segment, line.detail) for line in lines]
+    heard = samples.listenings(context) if facts["plan"] else []
+    made = html.render(page(facts, rows, heard, place.path(folder.rstrip("/"))))
+    if not dry:
+        refusals.put(place.store, f"{folder}{_HTML}", made)
+        refusals.put(place.store, f"{folder}report.json", provenance.document(facts))
+
+
+def path(context: Context) -> str:
+    """Return where the report of the run is."""
+    return context.workspace.path(context.stage(_HTML))
