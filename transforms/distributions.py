@@ -76,11 +76,12 @@ class Counts:
             return None
         measure = self.measure
         width = (measure.high - measure.low) / _FINE
-        marked = [int((t.value - measure.low) / width) + more for t in measure.thresholds for more in (0, 1)]
-        held = [*map(int, np.flatnonzero(total)), *(min(max(index, 0), _FINE - 1) for index in marked)]
-        merge = max(1, math.ceil((max(held) + 1 - min(held)) / _SHOWN))
-        first = min(held) // merge * merge
-        bins = math.ceil((max(held) + 1 - first) / merge)
+        held = [*map(int, np.flatnonzero(total)), *(int((t.value - measure.low) / width) for t in measure.thresholds)]
+        margin = (max(held) - min(held)) // 20 + 1  # so that the failing side of a threshold can be seen
+        lowest, highest = max(min(held) - margin, 0), min(max(held) + margin, _FINE - 1)
+        merge = max(1, math.ceil((highest + 1 - lowest) / _SHOWN))
+        first = lowest // merge * merge
+        bins = math.ceil((highest + 1 - first) / merge)
         last = min(first + bins * merge, _FINE)
         edges = [measure.low + width * index for index in [*range(first, last, merge), last]]
         return Histogram(
