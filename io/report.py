@@ -27,24 +27,24 @@ STAGES = ("plan", "repair", "validate", "merge")
 
 def facts(context: Context, seconds: dict[str, float]) -> dict[str, Any]:
     """Return the content of report.json; a part whose stage has not ended is None. `seconds` are this process's."""
-    store = context.workspace.store
     baseline = runstate.document(context, "baseline", "baseline.json")
     plan = runstate.document(context, "plan", "plan.json")
     coverage = runstate.coverage(context)
     work = planned(context) if plan else []
-    summaries = {name: refusals.load_summary(store, context.stage(name)) for name in STAGES}
+    states = [state for name in STAGES if (state := runstate.stage_state(context, name))]
+    flow = _flow(context, work) if coverage else None
     return {
         "run_id": context.run.id,
         "code_version": provenance.VERSION,
         "baseline": baseline,
         "plan": plan,
-        "stages": {name: summary.to_json() for name, summary in summaries.items() if summary},
+        "stages": {state.stage: state.to_json() for state in states},
         "coverage": coverage,
-        "flow": _flow(context, work) if coverage else None,
-        "changes": _changes(context, work, coverage) if coverage else None,
+        "flow": flow,
+        "changes": _changes(context, work, coverage, flow) if coverage and flow is not None else None,
         "hours": _hours(context, work, plan) if plan else None,
-        "results": _results(context, work) if summaries["validate"] else None,
-        "refused": sum(summary.refused for summary in summaries.values() if summary),
+        "results": _results(context, work),
+        "refused": sum(len(runstate.refused(context, name)) for name in STAGES),
         "time": {"at": provenance.now(), **_time(context, seconds)},
     }
 
@@ -86,7 +86,9 @@ def _count(counts: Counter[tuple[str, str, str]], standing: str, batch: pa.Recor
         counts[standing, row["bucket"], row["status"] or ""] += row["count_all"]
 
 
-def _changes(context: Context, work: Sequence[Planned], coverage: dict[str, Any]) -> dict[str, dict[str, int]]:
+def _changes(
+    context: Context, work: Sequence[Planned], coverage: dict[str, Any], flow: list[dict[str, Any]]
+) -> dict[str, dict[str, int]]:
     """Return counts before and after the run. Before: what was right, so that it could be left alone."""
     videos = rows = 0
     for batch in _batches(context, "baseline/videos.parquet", ["rows"]):
@@ -98,9 +100,7 @@ def _changes(context: Context, work: Sequence[Planned], coverage: dict[str, Any]
     mended = [v for v in work if v.wrong_tar and (e := entries.get(v.video_id)) and e.outcome == "done"]
     right, right_rows = videos - len(wrong), rows - sum(line["rows"] for line in wrong)
     untouched = sum(
-        line["rows"]
-        for line in _flow(context, work)
-        if line["standing"] == NOT_AFFECTED and line["bucket"] == Bucket.VALIDATED
+        line["rows"] for line in flow if line["standing"] == NOT_AFFECTED and line["bucket"] == Bucket.VALIDATED
     )
     return {
         "videos_right_tar": {"before": right, "after": right + len(mended), "of": videos},
@@ -116,7 +116,7 @@ def _hours(context: Context, work: Sequence[Planned], plan: dict[str, Any]) -> d
     return {"planned": round((plan["audio_s"] or 0.0) / 3600, 4), "repaired": round(repaired / 3600, 4)}
 
 
-def _results(context: Context, work: Sequence[Planned]) -> dict[str, Any]:
+def _results(context: Context, work: Sequence[Planned]) -> dict[str, Any] | None:
     """Return what the validate shards hold of the planned videos: verdicts, reasons, engines, hours, distributions."""
     statuses: Counter[str] = Counter()
     reasons: Counter[str] = Counter()
@@ -138,6 +138,8 @@ def _results(context: Context, work: Sequence[Planned]) -> dict[str, Any]:
             if "duration_s" in there:
                 seconds += pc.sum(batch.column("duration_s")).as_py() or 0.0
             _measure(counted, batch, there)
+    if not statuses:
+        return None
     drawn = [histogram for counts in counted if (histogram := counts.histogram())]
     return {
         "segments": statuses.total(),

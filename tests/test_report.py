@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -81,11 +82,13 @@ def test_a_report_of_a_run_that_goes_on_tells_what_is_known(
 ) -> None:
     corpus = planned()
     (corpus.workspace / "runs/r/run.json").write_bytes((recovered.workspace / "runs/r/run.json").read_bytes())
+    shutil.copytree(recovered.path("repair") / "ledger", corpus.path("repair") / "ledger")  # killed before its end
     assert corpus("report") == 0
     assert "report.html" in capsys.readouterr().out
     text = (corpus.workspace / "runs/r/report.html").read_text()
     assert "Not finished" in text
     assert "why videos are affected" in text
+    assert "83 videos = 50 done + ? that need nothing + 23 refused" in text
     assert json.loads((corpus.workspace / "runs/r/report.json").read_text())["coverage"] is None
 
 

@@ -162,8 +162,7 @@ def _reasons(facts: Facts) -> Section:
             note += f" {plan['not_selected']:,} affected videos were left out of the plan."
         blocks.append(_bars("plan: why videos are affected", plan["by_reason"], "plain", note))
     if facts["stages"]:
-        rows = [Bar(stage, units["refused"], f"{units['refused']:,} of {units['in']:,}", "note")
-                for stage, units in facts["stages"].items()]  # fmt: skip
+        rows = [Bar(stage, units["refused"], _share(units), "note") for stage, units in facts["stages"].items()]
         blocks.append(Bars("refused by each stage", rows, ("stage", "count")))
     for stage, units in facts["stages"].items():
         if units["refused"]:
@@ -186,11 +185,22 @@ def _bars(title: str, counts: Mapping[str, int], tone: Tone, note: str = "", col
     return Bars(title, rows, (column, "count"), note=note)
 
 
+def _share(units: Facts) -> str:
+    return f"{units['refused']:,} of {_number(units['in'])}"
+
+
+def _number(count: int | None) -> str:
+    """Return a count as people read it; None is one that only an ended stage knows."""
+    return "?" if count is None else f"{count:,}"
+
+
 def _balance(units: Facts) -> str:
-    return (
-        f"{units['in']:,} {units['unit']}s = {units['done']:,} done + {units['skipped']:,} that need nothing "
-        f"+ {units['refused']:,} refused"
+    done, skipped, refused = (
+        f"{units['done']:,} done",
+        f"{_number(units['skipped'])} that need nothing",
+        units["refused"],
     )
+    return f"{_number(units['in'])} {units['unit']}s = {done} + {skipped} + {refused:,} refused"
 
 
 def _listed(counts: Mapping[str, int]) -> str:
