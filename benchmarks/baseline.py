@@ -95,9 +95,9 @@ def write_corpus(root: Path, shape: Shape, name: str = "v") -> list[str]:
 
 
 def tars_of(root: Path, videos: Sequence[str]) -> list[Path]:
-    """Return the tars of some videos."""
-    names = [(f"{RAW}/{video}.tar", f"{TRANSCRIBED}/{video}_transcribed.tar") for video in videos]
-    return [root / name for pair in names for name in pair]
+    """Return the tars of some videos, in the order in which a range of the baseline reads them."""
+    raw = [f"{RAW}/{video}.tar" for video in videos]
+    return [root / name for name in [*raw, *(f"{TRANSCRIBED}/{video}_transcribed.tar" for video in videos)]]
 
 
 def states(root: Path, videos: Sequence[str], store: Callable[[str], Store]) -> Iterator[tuple[TarState, ...]]:
@@ -110,7 +110,7 @@ def states(root: Path, videos: Sequence[str], store: Callable[[str], Store]) -> 
 def by_resplice(root: Path, videos: Sequence[str], network: Network, connections: int) -> Found:
     """Read the tars as a range of the baseline is read: the STREAMINFO of each FLAC, by tar."""
     pairs = states(root, videos, lambda url: SlowStore(url, network, connections))
-    tars = [tar for pair in pairs for tar in pair]
+    tars = [tar for side in zip(*pairs, strict=True) for tar in side]
     return {
         path.name: {tar.content.flacs[name]: info for name, info in (tar.infos or {}).items()}
         for path, tar in zip(tars_of(root, videos), tars, strict=True)

@@ -11,6 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from test_tars import DAMAGES, END, TWO, BytesSource, contents, header, padded, record, write
 
+from resplice.io import ahead
 from resplice.io.ahead import ReadAhead
 from resplice.io.tars import Source, read_members
 from resplice.transforms.records import Damage
@@ -30,16 +31,18 @@ class Answer:
 
     def close(self) -> None:
         self.remote.open -= 1
+        self.remote.broken += bool(self.data.read(1))
 
 
 @dataclass
 class Remote:
-    """An object that counts its requests, the bytes that were read and the answers that are open."""
+    """An object that counts its requests, the bytes that were read and the answers that are open or were left."""
 
     data: bytes
     requests: list[tuple[int, int]] = field(default_factory=list)
     read: int = 0
     open: int = 0
+    broken: int = 0
 
     def request(self, offset: int, length: int) -> Answer:
         assert length > 0 and offset + length <= len(self.data)
@@ -85,6 +88,19 @@ def check(data: bytes, cost: int) -> None:
 def test_damage_is_the_same_whatever_a_request_costs(data: bytes) -> None:
     for cost in COSTS if len(data) < 10_000 else (1, 700, 1 << 20):
         check(data, cost)
+
+
+LARGE = b"".join(header(f"large{i}", 5000) + padded(bytes(5000)) for i in range(3))
+
+
+@pytest.mark.parametrize("data", [data for _, data in DAMAGES.values()], ids=DAMAGES.keys())
+def test_damage_is_the_same_wherever_an_answer_ends(monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
+    """Short answers follow the large members; here they are as long as `cost`, and so end at any place of a header."""
+    monkeypatch.setattr(ahead, "_SHORT", 1)
+    for cost in range(400, 1400, 29 if len(data) < 10_000 else 499):
+        found, remote = walked(LARGE + data, cost)
+        assert found == outcome(BytesSource(LARGE + data))
+        assert remote.cost(cost) <= cost + len(LARGE + data)
 
 
 runs = st.tuples(st.sampled_from([0, 40, 600, 1700, 3000, 9000, 40_000]), st.integers(1, 20))
@@ -147,6 +163,26 @@ def test_small_members_are_read_over_and_large_ones_jumped_over(data: bytes, req
 def test_after_large_members_only_little_is_asked_for_so_that_connections_stay() -> None:
     _, remote = walked(shape(*[600_000] * 20), 256_000)
     assert [length for _, length in remote.requests[1:-1]] == [4000] * 19
+    assert remote.broken == 1
+
+
+def test_going_back_asks_for_what_is_wanted_and_forgets_nothing() -> None:
+    data = shape(*[600_000] * 20)
+    remote = Remote(data)
+    blob = ReadAhead(len(data), "v1", remote.request, 256_000)
+    first, again = read_members(blob), len(remote.requests)
+    assert read_members(blob) == first
+    assert [length for _, length in remote.requests[again:-1]] == [4000] * 20
+    assert blob.read_at(512, 300_000) == bytes(300_000)
+    assert remote.requests[-1] == (512, 300_000)
+
+
+def test_a_header_that_was_read_is_not_asked_for_again() -> None:
+    remote = Remote(TWO + END)
+    blob = ReadAhead(len(remote.data), "v1", remote.request, 10_000)
+    for at in ((0, 576), (512, 30), (0, 576), (100, 476), (512, 600)):
+        assert blob.read_at(*at) == remote.data[at[0] : sum(at)]
+    assert (len(remote.requests), remote.read) == (1, 1112)
 
 
 def test_an_object_that_ends_early_is_read_to_where_it_ends() -> None:

@@ -13,8 +13,10 @@ BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 
 import baseline as bench  # noqa: E402
+from corpus import Corpus  # noqa: E402
 from slowly import Network, SlowStore  # noqa: E402
 
+from resplice.io import store  # noqa: E402
 from resplice.io.store import LocalStore  # noqa: E402
 
 CONNECTIONS = 4
@@ -49,6 +51,22 @@ def test_a_network_changes_nothing_of_what_is_found(tmp_path: Path) -> None:
     far = list(bench.states(tmp_path, videos, lambda url: SlowStore(url, Network(sleeping=False), CONNECTIONS)))
     assert near == far
     assert [tar.state for pair in near for tar in pair] == ["missing", "ok", "ok", "unreadable"]
+
+
+def test_a_whole_baseline_over_a_network_has_the_same_bytes(
+    demo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {}
+    network = Network(sleeping=False)
+    for name in ("near", "far"):
+        corpus = Corpus(demo_folder, tmp_path / name)
+        assert corpus("baseline") == 0
+        folder = corpus.path("baseline")
+        files[name] = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.*")}
+        monkeypatch.setattr(store, "_open", lambda place: SlowStore(place.url, network, CONNECTIONS))
+        monkeypatch.setattr(store, "_PLACES", {})
+    assert network.requests > 240  # both tars of 120 videos
+    assert files["near"] and files["near"] == files["far"]
 
 
 def test_a_local_folder_is_read_at_headers_only(tmp_path: Path) -> None:
