@@ -33,11 +33,13 @@ class Answer(Protocol):
 class ReadAhead:
     """A `Blob` over `request(offset, length)`, for one reader at a time that reads mostly forward.
 
-    Let a request cost as much as `cost` bytes. Reading forward never costs more than reading the object whole by one
-    request, and never more than 1 + 1/64 of a request for each read (proof: a gap below `cost` is read, as part of the
-    answer at hand; any other gap is skipped by a request that costs no more than the gap. Only where a short answer
-    ends too early is there one request that skips nothing, and short requests are made only when the skipped bytes
-    have saved enough to pay for it). All requests must read the same version, `token`, or raise.
+    Let a request cost as much as `cost` bytes. Then reading forward never costs more than one request for the whole
+    object, and never more than 1 + 1/64 times a request for each read. For a gap below `cost` is read, out of the
+    answer at hand, and any other is skipped by a request that costs no more than the gap. Only where a short answer
+    ends too early does a request skip nothing; short answers are asked for only when skipping has saved enough to pay
+    for that. They spare connections: a long answer that is given up takes its connection with it.
+
+    Every answer must be of the version `token`, or `request` raises.
     """
 
     def __init__(self, size: int, token: str, request: Callable[[int, int], Answer], cost: int) -> None:
