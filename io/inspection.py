@@ -11,10 +11,11 @@ import pyarrow.compute as pc
 
 from resplice.io import live, runstate, shards, snapshots
 from resplice.io.context import Context
-from resplice.io.inventory import RAW, TRANSCRIBED, TarState, open_tar, read_names
+from resplice.io.inventory import read_names
 from resplice.io.live import LiveRow
 from resplice.io.rows import Row
 from resplice.io.store import Store
+from resplice.io.tarstate import RAW, TRANSCRIBED, TarState, open_tar
 from resplice.transforms.affected import OK, UNREADABLE
 from resplice.transforms.audit import Reading, RowName, faults  # fmt: skip
 from resplice.transforms.audit import read_names as read_members

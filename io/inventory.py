@@ -8,22 +8,23 @@ name only ever holds the same bytes, so that two processes of one run do no harm
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import groupby
 from typing import Any
 
 import pyarrow as pa
 
-from resplice.io import shards, tars
+from resplice.io import shards
 from resplice.io.context import Context
 from resplice.io.rows import Row, shown
-from resplice.io.store import Head, Store
+from resplice.io.store import Head
+from resplice.io.tarstate import RAW, TRANSCRIBED, Side, TarState, open_sides
 from resplice.transforms import provenance
-from resplice.transforms.affected import MISSING, OK, UNREADABLE
+from resplice.transforms.affected import OK
 from resplice.transforms.audit import RowName, TarContent, raw_content, transcribed_content
-from resplice.transforms.flac import StreamInfo, parse_streaminfo
+from resplice.transforms.flac import StreamInfo
 from resplice.transforms.names import read_row
-from resplice.transforms.records import Damage, Refusal, Segment
+from resplice.transforms.records import Refusal, Segment
 
 VIDEO_SCHEMA = pa.schema(
     [
@@ -63,7 +64,6 @@ MEMBER_INDEX = pa.schema(
         ("md5", pa.string()),
     ]
 )
-RAW, TRANSCRIBED = "raw", "transcribed"
 
 
 @dataclass(frozen=True)
@@ -76,49 +76,6 @@ class RangeWork:
     raw: tuple[tuple[str, Head], ...] = ()
     transcribed: tuple[tuple[str, Head], ...] = ()
     statuses: tuple[tuple[str, str | None], ...] = ()
-
-
-@dataclass(frozen=True)
-class TarState:
-    """One tar of a video as found: ok, missing or unreadable (`detail` says why), and its members."""
-
-    state: str = MISSING
-    token: str | None = None
-    bytes: int | None = None
-    content: TarContent = field(default_factory=TarContent)
-    infos: Mapping[str, StreamInfo | None] | None = None
-    detail: str = ""
-
-    @property
-    def names(self) -> frozenset[str] | None:
-        """Return the FLAC file names of a readable raw tar, as rule 2 of the names wants them; else None."""
-        return frozenset(f"{name}.flac" for name in self.content.flacs) if self.state == OK else None
-
-
-def open_tar(store: Store, key: str, video_id: str, kind: str) -> TarState:
-    """Walk one tar's headers; a missing or unreadable one is a state, not an error."""
-    try:
-        blob = store.open(key)
-    except FileNotFoundError:
-        return TarState()
-    try:
-        members = tars.read_members(blob)
-        sort = raw_content if kind == RAW else transcribed_content
-        content = sort(video_id, (member.name for member in members))
-        heads = {member.name: member.head for member in members}
-        infos = {name: _info(heads[member]) for name, member in content.flacs.items()}
-        return TarState(OK, blob.token, blob.size, content, infos)
-    except Damage as damage:
-        return TarState(UNREADABLE, blob.token, blob.size, detail=str(damage))
-    finally:
-        blob.close()
-
-
-def _info(head: bytes) -> StreamInfo | None:
-    try:
-        return parse_streaminfo(head)
-    except Damage:
-        return None
 
 
 def read_names(rows: Iterable[Row], raw_names: frozenset[str] | None) -> tuple[list[RowName], list[Refusal]]:
@@ -145,10 +102,13 @@ class Inventory:
         rows: dict[str, list[Row]] = {}
         for row in self._rows(work):
             rows.setdefault(row.video_id, []).append(row)
-        raw, transcribed, statuses = dict(work.raw), dict(work.transcribed), dict(work.statuses)
+        raw, transcribed = _keys(work.raw), _keys(work.transcribed)
+        statuses = dict(work.statuses)
         videos, row_index, member_index = [], [], []
-        for video in sorted({*rows, *raw, *transcribed, *statuses}):
-            facts = self._video(video, rows.get(video, []), raw.get(video), transcribed.get(video))
+        context, names = self._context, sorted({*rows, *raw, *transcribed, *statuses})
+        sides = Side(RAW, context.raw.store, raw), Side(TRANSCRIBED, context.transcribed.store, transcribed)
+        for video, (raw_tar, tar) in zip(names, open_sides(names, *sides), strict=True):
+            facts = _facts(video, rows.get(video, []), raw_tar, tar)
             facts.row["validation_status"] = statuses.get(video)
             videos.append(facts.row)
             row_index += facts.rows
@@ -162,31 +122,6 @@ class Inventory:
     def _rows(self, work: RangeWork) -> Iterator[Row]:
         for row in self._context.rows.between(work.after, work.until):
             yield replace(row, video_id=shown(row.video_id))
-
-    def _video(self, video: str, rows: list[Row], raw: Head | None, transcribed: Head | None) -> _Facts:
-        raw_tar = open_tar(self._context.raw.store, raw.key, video, RAW) if raw else TarState()
-        tar = TarState()
-        if transcribed:
-            tar = open_tar(self._context.transcribed.store, transcribed.key, video, TRANSCRIBED)
-        names, _ = read_names(rows, raw_tar.names)
-        readable = tar.state == OK
-        row = {
-            "video_id": video,
-            "rows": len(rows),
-            "split_rows": sum(name.segment is not None and name.segment.index is not None for name in names),
-            "raw_tar": raw_tar.state,
-            "raw_token": raw_tar.token,
-            "raw_bytes": raw_tar.bytes,
-            "transcribed_tar": tar.state,
-            "transcribed_token": tar.token,
-            "tar_segments": len(tar.content.flacs) if readable else None,
-            "tar_transcriptions": len(tar.content.jsons) if readable else None,
-            "historical_rows": 0,
-            "rows_digest": provenance.rows_digest(row.columns for row in rows),
-        }
-        row_index = [_row_index(video, name) for name in names]
-        members = [*_member_index(video, RAW, raw_tar), *_member_index(video, TRANSCRIBED, tar)]
-        return _Facts(row, row_index, members)
 
     def _write_rows(self, index: int, rows: list[Row]) -> None:
         kind = pa.int64() if self._context.rows.id_type == "int64" else pa.string()
@@ -204,6 +139,32 @@ class _Facts:
     row: dict[str, Any]
     rows: list[dict[str, Any]]
     members: list[dict[str, Any]]
+
+
+def _keys(heads: Iterable[tuple[str, Head]]) -> dict[str, str]:
+    return {video: head.key for video, head in heads}
+
+
+def _facts(video: str, rows: list[Row], raw_tar: TarState, tar: TarState) -> _Facts:
+    names, _ = read_names(rows, raw_tar.names)
+    readable = tar.state == OK
+    row = {
+        "video_id": video,
+        "rows": len(rows),
+        "split_rows": sum(name.segment is not None and name.segment.index is not None for name in names),
+        "raw_tar": raw_tar.state,
+        "raw_token": raw_tar.token,
+        "raw_bytes": raw_tar.bytes,
+        "transcribed_tar": tar.state,
+        "transcribed_token": tar.token,
+        "tar_segments": len(tar.content.flacs) if readable else None,
+        "tar_transcriptions": len(tar.content.jsons) if readable else None,
+        "historical_rows": 0,
+        "rows_digest": provenance.rows_digest(row.columns for row in rows),
+    }
+    row_index = [_row_index(video, name) for name in names]
+    members = [*_member_index(video, RAW, raw_tar), *_member_index(video, TRANSCRIBED, tar)]
+    return _Facts(row, row_index, members)
 
 
 def _row_index(video: str, name: RowName) -> dict[str, Any]:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from resplice.io.context import Context
-from resplice.io.inventory import RAW, IndexedRange
+from resplice.io.inventory import IndexedRange
 from resplice.io.live import LiveRow, Spill, read_spills
+from resplice.io.tarstate import RAW
 from resplice.transforms.affected import OK
 from resplice.transforms.audit import RowName, TarContent
 from resplice.transforms.flac import StreamInfo

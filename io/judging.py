@@ -9,12 +9,13 @@ from typing import Any
 from resplice.io import ledger, pool, refusals, results, sidecars, tars
 from resplice.io.context import Context
 from resplice.io.engines import ChainSpec, Judged
-from resplice.io.inventory import RAW, TRANSCRIBED, TarState, open_tar, read_names
+from resplice.io.inventory import read_names
 from resplice.io.ledger import Entry
 from resplice.io.rebuild import old_tar
 from resplice.io.rows import Row, shown
 from resplice.io.sandbox import Sandbox
 from resplice.io.store import Blob, Place
+from resplice.io.tarstate import RAW, TRANSCRIBED, TarState, open_tar
 from resplice.io.work import Item, Planned
 from resplice.transforms import audit, provenance
 from resplice.transforms.affected import MISSING, UNREADABLE

@@ -17,6 +17,7 @@ class OverlayStore:
 
     def __init__(self, below: Store, scratch: str) -> None:
         self.url = below.url
+        self.connections = below.connections
         self._below = below
         self._above = LocalStore(scratch)
         self._deleted: set[str] = set()

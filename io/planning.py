@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from resplice.io.context import Context
-from resplice.io.inventory import TRANSCRIBED, TarState, open_tar
 from resplice.io.joined import JoinedRange, VideoView
+from resplice.io.tarstate import TRANSCRIBED, TarState, open_tar
 from resplice.transforms import audit
 from resplice.transforms.affected import OK, Video, better, reasons
 from resplice.transforms.audit import TarContent

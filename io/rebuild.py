@@ -14,13 +14,14 @@ from typing import Any
 from resplice.io import ledger, pool, sidecars, tars
 from resplice.io.context import Context
 from resplice.io.cut import Cut, Regenerated, write_json
-from resplice.io.inventory import RAW, TRANSCRIBED, TarState, open_tar, read_names
+from resplice.io.inventory import read_names
 from resplice.io.ledger import Entry
 from resplice.io.rows import Row
 from resplice.io.sandbox import Sandbox
 from resplice.io.snapshots import object_key
 from resplice.io.spool import Spool, read_index
 from resplice.io.store import Blob, Place
+from resplice.io.tarstate import RAW, TRANSCRIBED, TarState, open_tar
 from resplice.io.work import Item, Planned
 from resplice.transforms import provenance, repack
 from resplice.transforms.affected import MISSING, OK, UNREADABLE

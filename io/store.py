@@ -51,9 +51,13 @@ class Blob(Protocol):
 
 
 class Store(Protocol):
-    """Where objects live. Missing objects: `head` gives None, `open` and `read` raise FileNotFoundError."""
+    """Where objects live. Missing objects: `head` gives None, `open` and `read` raise FileNotFoundError.
+
+    `connections`: how many requests at once are worth their threads; 1 where nothing is waited for.
+    """
 
     url: str
+    connections: int
 
     def list(self, prefix: str = "") -> Iterator[Head]:
         """Yield the objects whose key begins with `prefix`, sorted by key."""
@@ -117,6 +121,8 @@ def local_token(stat: os.stat_result) -> str:
 
 class LocalStore:
     """A local folder. Writes go to a temporary file beside the target, are synced, then linked or renamed."""
+
+    connections = 1
 
     def __init__(self, root: str) -> None:
         self.url = root

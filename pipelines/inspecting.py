@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping
 
 from resplice.io.context import Context
 from resplice.io.inspection import Found, Inspection, Tarred, inspect
-from resplice.io.inventory import TarState
 from resplice.io.joined import segment_of
+from resplice.io.tarstate import TarState
 from resplice.pipelines.show import cell, table
 from resplice.transforms.affected import OK
 from resplice.transforms.flac import StreamInfo

@@ -430,4 +430,4 @@ def test_memory_is_bounded_whatever_the_size(make: Callable[[], Huge]) -> None:
 def test_a_header_and_the_first_bytes_of_its_data_are_one_read() -> None:
     source = BytesSource(TWO + END)
     read_members(source)
-    assert len(source.requests) == 2 + 3
+    assert len(source.requests) == 2 + 2
