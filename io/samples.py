@@ -9,11 +9,11 @@ from itertools import pairwise
 
 from resplice.io import ledger, pool, tars
 from resplice.io.context import Context
-from resplice.io.inventory import TRANSCRIBED, TarState, open_tar
 from resplice.io.preview import Preview
 from resplice.io.rebuild import old_tar
 from resplice.io.sandbox import Sandbox
 from resplice.io.store import Place
+from resplice.io.tarstate import TRANSCRIBED, TarState, open_tar
 from resplice.io.work import Planned, planned
 from resplice.transforms import provenance
 from resplice.transforms.affected import OK
