@@ -123,7 +123,9 @@ def test_killed_inside_each_stage_and_run_again_it_ends_the_same(
 ) -> None:
     start, end = whole.window(stage)
     wait_s = random.Random(f"{SEED}-{stage}").uniform(0.1, 0.9) * (end - start)
-    for attempt in range(20):  # a run that is faster than the measured one was behind the stage: a fresh one, killed earlier
+    for attempt in range(
+        20
+    ):  # a run that is faster than the measured one was behind the stage: a fresh one, killed earlier
         workspace = tmp_path / str(attempt)
         process = corpus.start(workspace)
         recovering.wait_for(workspace, stage, process)
@@ -234,3 +236,20 @@ def test_a_full_disk_is_75_and_with_more_room_the_same_command_goes_on(
         assert "disk space" in said.splitlines()[-1], said
         subprocess.run(["mount", "-o", "remount,size=200m", str(disk)], check=True)
         assert_same(corpus, disk, wave, *WAVE)
+
+
+CHANGES = [
+    pytest.param("runs/R/validate/shards/", (*WAVE, "--set", "validate.signal.rate_low=14"), id="a shard"),
+    pytest.param("runs/R/verify/", ("--limit", "7"), id="the coverage"),
+]
+
+
+@pytest.mark.parametrize(("artifact", "changed"), CHANGES)
+def test_killed_between_an_artifact_that_changed_and_its_sidecar_it_does_not_keep_the_former_sidecar(
+    corpus: Corpus, tmp_path: Path, artifact: str, changed: tuple[str, ...]
+) -> None:
+    assert corpus.recover(tmp_path, *WAVE) == 3
+    killed_by_driver(corpus, tmp_path, "sidecar", artifact, *changed)
+    assert lies(tmp_path) != []
+    assert corpus.recover(tmp_path, *changed) == 3
+    assert lies(tmp_path) == []
