@@ -105,8 +105,9 @@ def exists(store: Store, artifact: str) -> bool:
 
 
 def vouches(store: Store, artifact: str, *sha256: str) -> bool:
-    """Return whether the sidecar of an artifact is there and names outputs of these digests: a process that died between
-    an artifact and its sidecar leaves the sidecar of the former bytes.
+    """Return whether the sidecar of an artifact is there and names outputs of these digests.
+
+    A process that died between an artifact and its sidecar leaves the sidecar of the former bytes.
     """
     sidecar = load(store, artifact)
     return sidecar is not None and set(sha256) <= {
