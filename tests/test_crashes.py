@@ -238,6 +238,16 @@ def test_a_full_disk_is_75_and_with_more_room_the_same_command_goes_on(
         assert_same(corpus, disk, wave, *WAVE)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("change", [1, 2, 5, 20, 60])
+def test_killed_while_the_world_is_frozen_anew_it_ends_the_same(
+    corpus: Corpus, wave: Reference, tmp_path: Path, change: int
+) -> None:
+    assert corpus.recover(tmp_path, *WAVE) == wave.code
+    killed_by_driver(corpus, tmp_path, "after", str(change), *WAVE, "--refresh")
+    assert_same(corpus, tmp_path, wave, *WAVE)
+
+
 CHANGES = [
     pytest.param("runs/R/validate/shards/", (*WAVE, "--set", "validate.signal.rate_low=14"), id="a shard"),
     pytest.param("runs/R/verify/", ("--limit", "7"), id="the coverage"),
