@@ -189,7 +189,9 @@ class Shell:
         info.mkdir()
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['project']['name']}\nVersion: 1\n")
         points = project["project"]["entry-points"]
-        lines = [line for group, of in points.items() for line in (f"[{group}]", *(f"{k} = {v}" for k, v in of.items()))]
+        lines = [
+            line for group, of in points.items() for line in (f"[{group}]", *(f"{k} = {v}" for k, v in of.items()))
+        ]
         (info / "entry_points.txt").write_text("\n".join(lines))
         assert all((Path(folder) / f"{module}.py").is_file() for module in project["tool"]["setuptools"]["py-modules"])
         self.import_from(info.parent)

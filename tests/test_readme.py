@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from blocks import DOCUMENTS, PENDING, ROOT, blocks, commands, inline, parse, prose
+from blocks import DOCUMENTS, PENDING, ROOT, Command, blocks, commands, inline, parse, prose
 
 from resplice.pipelines import cli
 from resplice.pipelines.args import COMMANDS
@@ -23,7 +23,7 @@ PROGRAMS = {"resplice", "./run_local.sh", "cd", "python", "pip", "find"}
 
 
 @pytest.mark.parametrize("command", [pytest.param(c, id=f"{d.name}: {c.text}") for d, c in SHOWN])
-def test_a_command_that_is_shown_parses(command: object) -> None:
+def test_a_command_that_is_shown_parses(command: Command) -> None:
     program, *words = command.words
     assert program in PROGRAMS
     if program == "resplice":
