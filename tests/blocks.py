@@ -30,7 +30,7 @@ DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 PENDING = ("resplice doctor", "resplice report", "--follow", "{run}/report.html", "{run}/report.json")
 """What the documents tell of and this version has not yet. Empty it as they arrive: then they are tested, too."""
 
-_BLOCK = re.compile(r"(?:`([\w./-]+)`[^`\n]*:\n\n)?^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_BLOCK = re.compile(r"(?:`([\w./-]+)`:\n\n)?^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _STAND_INS = {"N": "1", "R": "run-1", "VIDEO": "video-1", "FILE": "file-1", "DIR": "dir-1"}
 
 
