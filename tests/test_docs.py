@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import shutil
@@ -10,7 +11,6 @@ import tarfile
 import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -105,12 +105,12 @@ def make_clips(folder: Path, corpus: Path) -> None:
 def add_a_video(here: Path) -> None:
     """Add a new video of one original of 25 s, cut every 10 s when it was transcribed."""
     samples = (np.random.default_rng(1).standard_normal(25 * 8000) * 3000).astype(np.int16)
-    flac, tar = BytesIO(), here / "raw/lecture-1.tar"
+    flac, tar = io.BytesIO(), here / "raw/lecture-1.tar"
     soundfile.write(flac, samples, 8000, format="FLAC")
     with tarfile.open(tar, "w") as file:
         member = tarfile.TarInfo("lecture-1/segments/talk.flac")
         member.size = len(flac.getvalue())
-        file.addfile(member, BytesIO(flac.getvalue()))
+        file.addfile(member, io.BytesIO(flac.getvalue()))
     with sqlite3.connect(here / "corpus.sqlite") as connection:
         connection.executemany(
             "INSERT INTO transcription_results(video_id, segment_file, transcription, language, duration_s) "
@@ -174,7 +174,7 @@ def test_the_splitter_and_the_json_writer_of_the_example_made_the_new_tar(played
     made = played.workspace / "runs/new-1/pack/transcribed/lecture-1_transcribed.tar"
     with tarfile.open(made) as tar:
         members = {member.name: tar.extractfile(member).read() for member in tar}  # type: ignore[union-attr]
-    lengths = {Path(n).stem: soundfile.info(BytesIO(data)).duration for n, data in members.items() if "flac" in n}
+    lengths = {Path(n).stem: soundfile.info(io.BytesIO(data)).duration for n, data in members.items() if "flac" in n}
     assert lengths == {"talk_split0": 10.0, "talk_split1": 10.0, "talk_split2": 5.0}
     texts = [json.loads(data) for name, data in sorted(members.items()) if "/transcriptions/" in name]
     assert texts == [{"file": f"talk_split{n}.flac", "text": f"part {n}", "lang": "en"} for n in range(3)]
