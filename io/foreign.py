@@ -14,6 +14,7 @@ from resplice.io.rows import Row
 from resplice.io.spool import digest
 from resplice.io.store import Place
 from resplice.io.work import Item
+from resplice.transforms import provenance
 from resplice.transforms.audit import RowName, in_stem_order
 from resplice.transforms.names import stem
 from resplice.transforms.records import Damage, Reason, Refusal, UserError
@@ -158,9 +159,8 @@ class Take:
             place.store.delete(key)
             return
         data = results.encode(made, self._context.rows.id_type, self._context.run.metadata())
-        if place.store.head(key) is not None and place.store.read(key) == data and sidecars.exists(place.store, key):
+        if not refusals.put(place.store, key, data) and sidecars.vouches(place.store, key, provenance.sha256(data)):
             return
-        refusals.put(place.store, key, data)
         outputs = {"shard": sidecars.described(place, key)}
         inputs = {f"tar:{video.video_id}": sidecars.described(*tar_of(self._context, video)) for video in item.videos}
         stats = {"videos": len(item.videos), "rows": len(made)}

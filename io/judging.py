@@ -84,7 +84,7 @@ class Judge:
             store.delete(key)
             return
         data = results.encode(made, self._context.rows.id_type, self._context.run.metadata())
-        if refusals.put(store, key, data) or not sidecars.exists(store, key):
+        if refusals.put(store, key, data) or not sidecars.vouches(store, key, provenance.sha256(data)):
             self._write_sidecar(key, item, entries, made)
 
     def _former(self, key: str) -> dict[str, list[Result]]:

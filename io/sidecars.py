@@ -104,6 +104,17 @@ def exists(store: Store, artifact: str) -> bool:
     return store.head(artifact + SUFFIX) is not None
 
 
+def vouches(store: Store, artifact: str, *sha256: str) -> bool:
+    """Return whether the sidecar of an artifact is there and names outputs of these digests.
+
+    A process that died between an artifact and its sidecar leaves the sidecar of the former bytes.
+    """
+    sidecar = load(store, artifact)
+    return sidecar is not None and set(sha256) <= {
+        output.get("sha256") for output in sidecar["run_provenance"]["outputs"].values()
+    }
+
+
 def load(store: Store, artifact: str) -> dict[str, Any] | None:
     """Return the sidecar of an artifact, None without one."""
     try:

@@ -84,13 +84,17 @@ def adopt(workspace: Store, validation: Store, shard: Shard) -> Shard:
     """Make an immutable object of a historical shard, so that later changes of the user's folder cannot harm it."""
     if shard.key:
         return shard
+    changed = UserError(f"{shard.source} changed while it was adopted: run the same command again", Exit.AGAIN)
     sha = digest(validation, shard.source)
     key = object_key(sha, ".parquet")
     if workspace.head(key) is None:
-        workspace.create(key, validation.read(shard.source))
+        data = validation.read(shard.source)
+        if provenance.sha256(data) != sha:
+            raise changed
+        workspace.create(key, data)
     head = validation.head(shard.source)
     if head is None or head.token != shard.token:
-        raise UserError(f"{shard.source} changed while it was adopted: run the same command again", Exit.AGAIN)
+        raise changed
     return replace(shard, key=key, sha256=sha)
 
 

@@ -125,8 +125,8 @@ def _assemble(context: Context, snapshot: int, ranges: int) -> dict[str, Any]:
                 part = shards.open_file(place.store, f"{stage}/parts/{index:05d}.parquet").read()
                 writer.write_table(part.replace_schema_metadata(context.run.metadata()))
         key = f"{stage}/coverage.parquet"
-        same = place.store.head(key) is not None and sidecars.digest(place.store, key) == sidecars.file_digest(path)
-        if not same:
+        sha = sidecars.file_digest(path)
+        if place.store.head(key) is None or sidecars.digest(place.store, key) != sha:
             place.store.replace(key, path, None)
     counts: Counter[str] = Counter()
     records = gathered(context, "verify", "counts")
@@ -143,8 +143,9 @@ def _assemble(context: Context, snapshot: int, ranges: int) -> dict[str, Any]:
         "kept": _kept(context),
         "complete": counts[Bucket.UNACCOUNTED] == 0,
     }
-    changed = refusals.put(place.store, f"{stage}/coverage.json", provenance.document(facts))
-    if changed or not (same and sidecars.exists(place.store, key)):
+    document = provenance.document(facts)
+    refusals.put(place.store, f"{stage}/coverage.json", document)
+    if not sidecars.vouches(place.store, key, sha, provenance.sha256(document)):
         _sidecar(context, facts)
     return facts
 

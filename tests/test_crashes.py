@@ -234,3 +234,30 @@ def test_a_full_disk_is_75_and_with_more_room_the_same_command_goes_on(
         assert "disk space" in said.splitlines()[-1], said
         subprocess.run(["mount", "-o", "remount,size=200m", str(disk)], check=True)
         assert_same(corpus, disk, wave, *WAVE)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("change", [1, 2, 5, 20, 60])
+def test_killed_while_the_world_is_frozen_anew_it_ends_the_same(
+    corpus: Corpus, wave: Reference, tmp_path: Path, change: int
+) -> None:
+    assert corpus.recover(tmp_path, *WAVE) == wave.code
+    killed_by_driver(corpus, tmp_path, "after", str(change), *WAVE, "--refresh")
+    assert_same(corpus, tmp_path, wave, *WAVE)
+
+
+CHANGES = [
+    pytest.param("runs/R/validate/shards/", (*WAVE, "--set", "validate.signal.rate_low=14"), id="a shard"),
+    pytest.param("runs/R/verify/", ("--limit", "7"), id="the coverage"),
+]
+
+
+@pytest.mark.parametrize(("artifact", "changed"), CHANGES)
+def test_killed_between_an_artifact_that_changed_and_its_sidecar_it_does_not_keep_the_former_sidecar(
+    corpus: Corpus, tmp_path: Path, artifact: str, changed: tuple[str, ...]
+) -> None:
+    assert corpus.recover(tmp_path, *WAVE) == 3
+    killed_by_driver(corpus, tmp_path, "sidecar", artifact, *changed)
+    assert lies(tmp_path) != []
+    assert corpus.recover(tmp_path, *changed) == 3
+    assert lies(tmp_path) == []

@@ -540,6 +540,22 @@ def test_a_kill_at_any_effect_costs_nothing(tmp_path: Path, faulty: Any, undo: b
     kill_everywhere(tmp_path, faulty, undo, after)
 
 
+@pytest.mark.parametrize("undo", [False, True], ids=["finalize", "undo"])
+def test_after_a_kill_at_any_effect_the_other_command_turns_it_round(tmp_path: Path, faulty: Any, undo: bool) -> None:
+    def fresh(name: str) -> World:
+        world = make(tmp_path / name)
+        if undo:
+            world.apply()
+        return world
+
+    for number in range(run_until_killed(fresh("whole"), faulty, Faults(), undo)):
+        world = fresh(f"killed-{number}")
+        run_until_killed(world, faulty, Faults(number, after=True), undo)
+        if (world.stage / "finalize/journal.jsonl").exists():  # without it nothing has happened yet
+            assert (world.apply if undo else world.undo)() == 0
+        assert (world.tars(), world.statuses()) == ((NEW_TARS, NEW_STATUSES) if undo else (OLD_TARS, OLD_STATUSES))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("undo", [False, True], ids=["finalize", "undo"])

@@ -1,40 +1,97 @@
-"""The README tells the truth: its commands parse, its table has every command, its proofs are there."""
+"""README and docs tell the truth: commands parse, flags, proofs and links are there, every command is in the table."""
 
 from __future__ import annotations
 
 import re
-import shlex
 from pathlib import Path
 
 import pytest
+from blocks import DOCUMENTS, PENDING, ROOT, Command, blocks, commands, inline, parse, prose
 
 from resplice.pipelines import cli
 from resplice.pipelines.args import COMMANDS
 
-ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text("utf-8")
-WRITTEN = [m[1] for m in re.finditer(r"`(resplice [^`]*)`", README)]
-SHOWN = [line.split("#")[0].split(">")[0].strip() for line in README.splitlines() if line.startswith("resplice ")]
+README = ROOT / "README.md"
+SHOWN = [
+    (document, command)
+    for document in DOCUMENTS
+    for block in blocks(document, "sh")
+    for command in commands(block)
+    if not command.pending
+]
+PROGRAMS = {"resplice", "./run_local.sh", "cd", "python", "pip", "find"}
 
 
-def command_of(text: str) -> str:
-    words = shlex.split(text)[1:]
-    return " ".join(words[:2]) if " ".join(words[:2]) in COMMANDS else words[0]
+@pytest.mark.parametrize("command", [pytest.param(c, id=f"{d.name}: {c.text}") for d, c in SHOWN])
+def test_a_command_that_is_shown_parses(command: Command) -> None:
+    program, *words = command.words
+    assert program in PROGRAMS
+    if program == "resplice":
+        parse(words)
+    elif program == "./run_local.sh":
+        assert (ROOT / program).is_file() and words[:1] in ([], ["test"])
 
 
-@pytest.mark.parametrize("text", [text for text in WRITTEN + SHOWN if "COMMAND" not in text])
-def test_a_command_of_the_readme_parses(text: str) -> None:
-    filled = re.sub(r"\bN\b", "1", text.split(">")[0])
-    name = command_of(filled)
-    words = shlex.split(filled)[1:]
-    args, rest = cli.parse(name, words)
-    assert isinstance(args, COMMANDS[name].args) and not rest
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_a_command_in_the_running_text_parses(document: Path) -> None:
+    for text in inline(document):
+        parse(text.split()[1:])
 
 
-def test_every_command_is_in_the_readme() -> None:
-    assert {command_of(text) for text in WRITTEN if "COMMAND" not in text} >= set(COMMANDS)
+def test_every_command_is_in_the_table_of_the_readme() -> None:
+    table = "\n".join(line for line in README.read_text("utf-8").splitlines() if line.startswith("| `resplice"))
+    named = {cli.command_name(text.split()[1:]) for text in re.findall(r"`(resplice [^`]*)`", table)}
+    assert named - {""} == set(COMMANDS)
 
 
-def test_every_proof_of_the_readme_is_there() -> None:
-    proofs = set(re.findall(r"`((?:tests|benchmarks)/\w+\.py)`", README))
-    assert proofs and all((ROOT / proof).is_file() for proof in proofs)
+KNOWN = {flag for command in COMMANDS.values() for flag in cli.own_flags(command.args)}
+OF_ALL = {"--help", "--version"}
+OF_BEAM = {"--runner", "--flink_master", "--option"}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_flag_that_is_mentioned_exists(document: Path) -> None:
+    shown = "\n".join(block.text for block in blocks(document, "sh", "text"))
+    mentioned = set(re.findall(r"(?<![\w-])--[a-z][\w-]*", prose(document) + shown))
+    assert mentioned - KNOWN - OF_ALL - OF_BEAM - set(PENDING) == set()
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_test_and_benchmark_that_is_named_is_there(document: Path) -> None:
+    for folder, file, name in re.findall(r"(tests|benchmarks)/(\w+\.py)(?:::(\w+))?", document.read_text("utf-8")):
+        path = ROOT / folder / file
+        assert path.is_file(), path
+        assert not name or f"def {name}(" in path.read_text("utf-8"), f"{file}::{name}"
+
+
+@pytest.mark.parametrize("document", [path for path in DOCUMENTS if path.name == "crashes.md"], ids=["crashes.md"])
+def test_slow_is_said_of_just_the_slow_tests(document: Path) -> None:
+    for file, name, slow in re.findall(r"`tests/(\w+\.py)::(\w+)`( \(slow\))?", document.read_text("utf-8")):
+        text = (ROOT / "tests" / file).read_text("utf-8")
+        decorators = text[: text.index(f"def {name}(")].rpartition("\n\n")[2]
+        assert ("@pytest.mark.slow" in decorators) == bool(slow), name
+
+
+def test_the_guarantees_name_a_test_each() -> None:
+    section = README.read_text("utf-8").partition("\n## Guarantees")[2].partition("\n## ")[0]
+    rows = [line for line in section.splitlines() if line.startswith("|")][2:]
+    assert rows and all(re.search(r"`(tests|benchmarks)/\w+\.py", row) for row in rows)
+
+
+def slug(heading: str) -> str:
+    """Return the anchor of a heading."""
+    kept = re.sub(r"[^\w\- ]", "", heading.strip().lower())
+    return kept.replace(" ", "-")
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_link_resolves(document: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", prose(document)):
+        if "://" in target:
+            continue
+        name, _, anchor = target.partition("#")
+        path = (document.parent / name).resolve() if name else document
+        assert path.exists(), target
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", prose(path), re.MULTILINE)
+            assert anchor in map(slug, headings), target

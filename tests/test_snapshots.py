@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,6 +15,7 @@ import pytest
 from resplice.io import snapshots
 from resplice.io.store import LocalStore
 from resplice.pipelines.__main__ import main
+from resplice.transforms import provenance
 from resplice.transforms.records import UserError
 from resplice.transforms.replace import RUN, Shard, Snapshot, live_shards, merged, rolled_back
 
@@ -248,6 +250,29 @@ def test_a_lost_race_for_the_number_is_to_be_run_again_and_a_lost_answer_is_none
         snapshots.publish(store, mine)
     assert lost.value.exit_code == 75
     assert snapshots.latest(store).run_id == "other"
+
+
+class Rewritten(LocalStore):
+    """A folder in which somebody rewrites a file just before it is read as a whole."""
+
+    def read(self, key: str) -> bytes:
+        pq.write_table(pa.table({"video_id": ["c"], "segment_file": ["other.flac"]}), Path(self.url) / key)
+        return super().read(key)
+
+
+@pytest.mark.parametrize("kind", [LocalStore, Rewritten])
+def test_a_historical_file_that_changes_while_it_is_adopted_is_to_be_run_again(
+    root: Path, kind: type[LocalStore]
+) -> None:
+    workspace, validation = LocalStore(str(root / "workspace")), kind(str(root / "validation"))
+    shard = next(shard for shard in snapshots.found_history(validation) if shard.source == "one.parquet")
+    if kind is LocalStore:
+        shard = replace(shard, token="that of another version")
+    with pytest.raises(UserError) as changed:
+        snapshots.adopt(workspace, validation, shard)
+    assert changed.value.exit_code == 75
+    for head in workspace.list("objects/"):
+        assert provenance.sha256(workspace.read(head.key)) in head.key
 
 
 # export
