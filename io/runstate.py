@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -82,11 +81,6 @@ def refused(context: Context, stage: str) -> list[Refused]:
 def coverage(context: Context) -> dict[str, Any] | None:
     """Return coverage.json of the run, None before `verify`."""
     return _json(context.workspace.store, f"{context.stage('verify')}/coverage.json")
-
-
-def open_process(processes: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
-    """Return the last process of run.json if no end is recorded of it: it runs, or was killed."""
-    return processes[-1] if processes and processes[-1]["end"] is None else None
 
 
 def _planned(context: Context) -> int | None:

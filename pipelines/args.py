@@ -145,6 +145,7 @@ class Recover(Baseline, Plan, Merge):
 class Status(NamedArgs):
     """Show what a run has done, is doing and refused."""
 
+    follow: bool = flag("Show the progress of its processes until they have ended.", False)
     json: bool = flag("Print JSON.", False)
 
 
@@ -242,7 +243,7 @@ COMMANDS: dict[str, Command] = {
     "finalize": Command("finalize", Finalize, f"resplice finalize {RUN} --apply", beam=True),
     "undo": Command("finalize", Undo, f"resplice undo {RUN} --statuses --apply", beam=True),
     "pack": Command("repair", Pack, "resplice pack --run-id new-a --videos new.txt", beam=True),
-    "status": Command("look", Status, f"resplice status {RUN}"),
+    "status": Command("look", Status, f"resplice status {RUN} --follow"),
     "failed": Command("look", Failed, f"resplice failed {RUN} --stage repair --out again.txt"),
     "inspect": Command("look", Inspect, f"resplice inspect some_video {RUN}"),
     "export": Command("publish", Export, "resplice export --to results"),

@@ -16,6 +16,8 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
+from operator import attrgetter, itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ import pyarrow.parquet as pq
 from resplice.io import documents, live, refusals, shards, snapshots
 from resplice.io.context import Context
 from resplice.io.inventory import VIDEO_SCHEMA, Inventory, RangeWork
+from resplice.io.progress import by_marks, marked
 from resplice.io.rows import shown
 from resplice.io.store import Head, Store
 from resplice.pipelines import launch
@@ -43,6 +46,7 @@ def run(args: Any, resolved: Resolved, beam_argv: Sequence[str]) -> int:
     )
 
 
+@launch.stage("baseline")
 def freeze(session: Session, refresh: bool = False) -> None:
     """Freeze the baseline of the run, unless it is frozen already."""
     context = session.context
@@ -54,10 +58,12 @@ def freeze(session: Session, refresh: bool = False) -> None:
     if refresh:  # else there is none, or another process of this run has just finished it
         store.delete(f"{stage}/baseline.json")
         store.delete(f"{context.stage('verify')}/coverage.json")  # it was of the world before
+    session.note("baseline: listing tars, rows and historical results")
     works, frozen = divide(context)
     refusals.put(store, f"{stage}/world.json", provenance.document(asdict(frozen)))
     session.note(f"baseline: reading the corpus in {len(works)} ranges, {len(frozen.history)} historical shards")
-    with session.pipeline() as pipeline:
+    parts = 2 * len(works) + len(frozen.history)
+    with session.progress(by_marks(context, "baseline", parts)), session.pipeline() as pipeline:
         build(pipeline, context, works, frozen)
     _remove_former(context, len(works))
     facts = _assemble(context, len(works))
@@ -87,13 +93,20 @@ def build(pipeline: Any, context: Context, works: Sequence[RangeWork], frozen: W
 
     from resplice.transforms.steps import JoinByKey, Work
 
-    ranges = pipeline | "Ranges" >> beam.Create(works) | "Inventory" >> Work(Inventory(context), "Read")
+    marks = partial(marked, context, "baseline")
+    ranges = (
+        pipeline
+        | "Ranges" >> beam.Create(works)
+        | "Inventory" >> Work(marks("range", Inventory(context), attrgetter("index")), "Read")
+    )
     counts = (
         pipeline
         | "HistoryShards" >> beam.Create(frozen.history)
-        | "CountHistory" >> Work(CountHistory(context, frozen.bounds), "Count")
+        | "CountHistory" >> Work(marks("history", CountHistory(context, frozen.bounds), attrgetter("source")), "Count")
     )
-    return {"range": ranges, "history": counts} | "Freeze" >> JoinByKey(Freeze(context), "Write")
+    return {"range": ranges, "history": counts} | "Freeze" >> JoinByKey(
+        marks("freeze", Freeze(context), itemgetter(0)), "Write"
+    )
 
 
 class CountHistory:

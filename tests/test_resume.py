@@ -134,7 +134,10 @@ def test_files_have_exactly_their_keys_and_columns(recovered: Corpus) -> None:
         "snapshot", "not_selected", "originals_without_rows",
     }  # fmt: skip
     process = recovered.json("run.json")["processes"][0]
-    assert set(process) == {"seq", "command", "argv", "start", "end", "exit", "counts"}
+    assert set(process) == {
+        "seq", "command", "argv", "start", "end", "exit", "counts", "seconds", "host", "pid", "at_work",
+    }  # fmt: skip
+    assert list(process["seconds"]) == sorted(["baseline", "plan", "repair", "validate", "merge", "verify"])
     line = recovered.lines("repair/refused.jsonl")[0]
     assert set(line) == {"run_id", "stage", "unit", "segment", "reason", "detail", "at"}
     assert list(recovered.table("baseline/rows/00000.parquet")[0]) == ["id", "video_id", "segment_file"]
