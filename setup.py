@@ -24,6 +24,7 @@ setup(
         "apache-beam>=2.77,<2.78",
         "cyclopts>=5,<6",
         "numpy<2.5",
+        "packaging",
         "psutil>=6",
         "pyarrow<26",
         "rich>=13",

@@ -40,6 +40,15 @@ def known_runs(store: Store) -> list[str]:
     return [name for name in store.folders("runs/") if store.head(f"runs/{name}/run.json") is not None]
 
 
+def open_plan(store: Store) -> dict[str, Any] | None:
+    """Return plan.json of the run that a process began last; None if it has none, or its repair has ended."""
+    begun = {run: (runs.load(store, run) or {"processes": []})["processes"] for run in known_runs(store)}
+    newest = max(((entries[-1]["start"], run) for run, entries in begun.items() if entries), default=None)
+    if newest is None or refusals.load_summary(store, f"runs/{newest[1]}/repair") is not None:
+        return None
+    return _json(store, f"runs/{newest[1]}/plan/plan.json")
+
+
 def record(context: Context) -> dict[str, Any]:
     """Return run.json of the context's run. UserError that names the known runs if there is none."""
     store = context.workspace.store

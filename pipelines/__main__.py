@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from resplice.pipelines import cli
-from resplice.pipelines.args import COMMANDS, Base, Common, Config, Demo, NamedArgs, overrides
+from resplice.pipelines.args import COMMANDS, Base, Common, Config, Demo, Doctor, NamedArgs, overrides
 from resplice.pipelines.config import EXAMPLE, Resolved, resolve
 from resplice.transforms.records import Exit, Terminated, UserError
 
@@ -57,6 +57,8 @@ def _dispatch(name: str, tokens: list[str]) -> int:
         raise UserError(f"unexpected argument {rest[0]}")
     if isinstance(args, Demo):
         return _demo(args)
+    if isinstance(args, Doctor):
+        return int(importlib.import_module("resplice.pipelines.doctor").run(args, rest))
     assert isinstance(args, Common)
     return _run(name, args, rest)
 

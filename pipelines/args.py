@@ -218,6 +218,14 @@ class ManifestVerify(Common):
     run_id: str | None = flag("Name of the run.")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Doctor(Common):
+    """Try out all that a recovery needs: what works, what does not, why, and the remedy."""
+
+    json: bool = flag("Print JSON.", False)
+    workers: int | None = flag("Cores to use on the in-process runner.", key="run.workers")
+
+
 @dataclass(frozen=True)
 class Command:
     """One line of the table: the module in resplice.pipelines whose `run` does it, its flags, an example.
@@ -252,6 +260,7 @@ COMMANDS: dict[str, Command] = {
     "manifest verify": Command(
         "manifest", ManifestVerify, "resplice manifest verify workspace/snapshots/00000001.json.manifest.json"
     ),
+    "doctor": Command("doctor", Doctor, "resplice doctor --config resplice.toml", beam=True),
     "config": Command("config", Config, "resplice config --set run.workers=4"),
     "demo": Command("demo", Demo, "resplice demo demo --seed 1"),
 }

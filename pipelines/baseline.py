@@ -11,7 +11,6 @@ Refuses nothing: what is missing or unreadable is a state of its video.
 from __future__ import annotations
 
 import errno
-import os
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -24,7 +23,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from resplice.io import documents, live, refusals, shards, snapshots
+from resplice.io import documents, live, probe, refusals, shards, snapshots
 from resplice.io.context import Context
 from resplice.io.inventory import VIDEO_SCHEMA, Inventory, RangeWork
 from resplice.io.progress import by_marks, marked
@@ -159,16 +158,12 @@ def check_case(folder: Path) -> None:
     """Raise UserError if the folder's file system does not tell `a` from `A`: two videos would share one file."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=".resplice-tmp-case-", dir=folder)
+        tells = probe.tells_case(folder)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise UserError(f"corpus.workspace: {folder} cannot be written: {error.strerror}; name another") from None
-    os.close(handle)
-    file = Path(name)
-    same = file.with_name(file.name.upper()).exists()
-    file.unlink()
-    if same:
+    if not tells:
         raise UserError(f"corpus.workspace: {folder} is on a file system that does not tell `a` from `A`; use another")
 
 

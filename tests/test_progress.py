@@ -6,7 +6,6 @@ import pickle
 import subprocess
 import sys
 from dataclasses import asdict, replace
-from io import StringIO
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -190,10 +189,12 @@ def test_an_error_of_the_work_is_passed_on(capsys: pytest.CaptureFixture[str]) -
         raise ValueError("mine")
 
 
-def test_lines_of_a_stream(tmp_path: Path) -> None:
-    out = StringIO()
-    Lines(out).show(State("plan", "part", 2, Counts(1)))
-    assert out.getvalue() == "plan: 1 of 2 parts\n"
+def test_what_is_said_beside_lines_is_a_line_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = Lines(sys.stdout)
+    lines.show(State("plan", "part", 2, Counts(1)))
+    lines.say("process 1 ended")
+    lines.close()
+    assert capsys.readouterr().out == "plan: 1 of 2 parts\nprocess 1 ended\n"
 
 
 # A whole recovery
