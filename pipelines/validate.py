@@ -57,7 +57,8 @@ def validate(session: Session, only: Sequence[str] | None = None) -> None:
     """Validate the planned videos that repair did not refuse; `only` restricts the work to some (canary)."""
     todo = open_items(session, only)
     chain, versions = engines(session)
-    gauge = by_ledger(session.context, "validate", units_of(todo))
+    held = {video for item in todo for video in item.held}
+    gauge = by_ledger(session.context, "validate", set(units_of(todo)) - held)
     with session.progress(gauge), session.pipeline() as pipeline:
         build(pipeline, session.context, todo, chain, versions)
     if only is None:
