@@ -1,7 +1,7 @@
 """How far the work of a stage has come, told by the files of its run: the same to its own process and to any other.
 
-What a stage counts stands in a ledger: its own, whose entries last, or for steps that keep none a passing one, in which
-each worker notes the elements that it is through with (`Marks`). `Gauge` says which one, and of how many.
+What a stage counts stands in a ledger: its own, which lasts, or, for steps that keep none, a passing one in which each
+worker notes the elements that it is through with (`marked`). A `Gauge` says which one it is, and of how many units.
 """
 
 from __future__ import annotations

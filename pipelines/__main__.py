@@ -106,7 +106,7 @@ def _demo(args: Demo) -> int:
     given = {name: value for name in ("dir", "size", "seed") if (value := getattr(args, name)) is not None}
     args_ = demo.Args(**given)
     told = progress.Told()
-    with progress.shown("demo", "video", args_.size, told.counts, args.quiet):
+    with progress.shown("demo", "video", demo.size_of(args_), told.counts, args.quiet):
         summary = dict(demo.write(args_, told))
     note = summary.pop("note", "")
     print(f"{args.dir}: " + ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in summary.items()))

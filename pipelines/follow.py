@@ -91,20 +91,23 @@ class Follower:
 
     def follow(self) -> None:
         """Show the processes until none is left that could be running."""
-        while self.look():
-            time.sleep(POLL_S)
+        while True:
+            began = time.monotonic()
+            if not self.look():
+                return
+            time.sleep(max(POLL_S, progress.LOAD_SHARE * (time.monotonic() - began)))
 
     def look(self) -> bool:
         """Look at the processes once, show what changed; return whether one is left that could be running."""
-        began = time.monotonic()
-        due = began >= self._due
+        moment = time.monotonic()
+        due = moment >= self._due
         now = {process.seq: process for process in self._run.look()}
         for seq in sorted(self._before.keys() - now.keys()):
             self._ended(self._before[seq])
         for process in now.values():
             self._show(process, due)
         if due:
-            self._due = began + max(self._where.every_s, progress.LOAD_SHARE * (time.monotonic() - began))
+            self._due = moment + self._where.every_s
         self._before = now
         return any(process.state != KILLED for process in now.values())
 

@@ -227,6 +227,12 @@ def test_a_workspace_that_is_not_there_is_not_made(corpus: Path, look: Look) -> 
     assert look("workspace")[0].found.endswith("workspace, writable")
 
 
+def test_a_file_system_that_does_not_tell_a_from_A_is_found(look: Look, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe, "tells_case", lambda folder: False)  # none is at hand
+    [finding] = look("workspace")
+    assert finding.state == State.FAILED and "does not tell `a` from `A`" in finding.found
+
+
 @pytest.fixture
 def read_only(tmp_path: Path) -> Iterator[Path]:
     """A file system that cannot be written, also by root."""
