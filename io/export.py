@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,13 +96,16 @@ def count(context: Context, snapshot: Snapshot) -> Exported:
     return Exported(sum(n > 0 for n in rows), sum(rows))
 
 
-def write(context: Context, snapshot: Snapshot, folder: Path) -> Exported:
-    """Write the export into a new folder beside its place and rename it: `folder` must be empty or not there."""
+def write(context: Context, snapshot: Snapshot, folder: Path, told: Callable[[int], None]) -> Exported:
+    """Write the export into a new folder beside its place and rename it: `folder` must be empty or not there.
+
+    `told` is called with the number of shards that are read.
+    """
     folder.parent.mkdir(parents=True, exist_ok=True)
     scratch = folder.parent / f".resplice-tmp-{uuid.uuid4().hex}"
     scratch.mkdir()
     try:
-        exported = _write_parts(context, snapshot, scratch)
+        exported = _write_parts(context, snapshot, scratch, told)
         if not snapshot.number and live_state(context).shards != snapshot.shards:
             raise UserError("the historical results changed while they were read: run it again", Exit.AGAIN)
         try:
@@ -117,14 +120,15 @@ def write(context: Context, snapshot: Snapshot, folder: Path) -> Exported:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _write_parts(context: Context, snapshot: Snapshot, scratch: Path) -> Exported:
+def _write_parts(context: Context, snapshot: Snapshot, scratch: Path, told: Callable[[int], None]) -> Exported:
     state = state_digest(snapshot)
     schema = _schema(context, snapshot)
     parts = rows = 0
-    for shard in snapshot.shards:
+    for number, shard in enumerate(snapshot.shards, 1):
         run = {**context.run.metadata(), "run_id": shard.run_id, STATE.decode(): state}
         written = _write_part(scratch / f"part-{parts:05d}.parquet", schema, _batches(context, shard), run)
         parts, rows = parts + (written > 0), rows + written
+        told(number)
     sync_folder(scratch)
     return Exported(parts, rows)
 

@@ -59,8 +59,13 @@ def load(store: Store, stage: str) -> dict[str, Entry]:
     """Return the latest entry of every unit of a stage."""
     entries: dict[str, Entry] = {}
     for head in store.list(folder(stage)):
-        _take(entries, _parsed(store, head.key, store.read(head.key)))
+        _take(entries, read(store, head.key))
     return entries
+
+
+def read(store: Store, key: str) -> Iterator[Entry]:
+    """Return the entries of one work item's object. FileNotFoundError without one."""
+    return _parsed(store, key, store.read(key))
 
 
 def save(store: Store, stage: str, item: str, entries: Iterable[Entry]) -> None:

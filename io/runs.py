@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import platform
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -22,21 +24,25 @@ def begin(context: Context) -> Context:
         number = len(record["processes"]) + 1
         record["processes"].append(
             {"seq": number, "command": run.command, "argv": list(run.argv), "start": run.started_at, "end": None,
-             "exit": None, "counts": {}}
+             "exit": None, "counts": {}, "seconds": {}, "host": platform.node(), "pid": os.getpid(), "at_work": None}
         )  # fmt: skip
 
     _update(context, add)
     return replace(context, run=replace(run, seq=number))
 
 
-def end(context: Context, exit_code: int, counts: dict[str, Any]) -> None:
+def note(context: Context, **facts: Any) -> None:
+    """Record something about this process: what it is working on, the seconds that its stages took."""
+
+    def change(record: dict[str, Any]) -> None:
+        next(p for p in record["processes"] if p["seq"] == context.run.seq).update(facts)
+
+    _update(context, change)
+
+
+def end(context: Context, exit_code: int, **facts: Any) -> None:
     """Record the end of this process."""
-
-    def finish(record: dict[str, Any]) -> None:
-        process = next(p for p in record["processes"] if p["seq"] == context.run.seq)
-        process.update(end=provenance.now(), exit=exit_code, counts=counts)
-
-    _update(context, finish)
+    note(context, end=provenance.now(), exit=exit_code, at_work=None, **facts)
 
 
 def load(store: Store, run_id: str) -> dict[str, Any] | None:

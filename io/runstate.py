@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -39,6 +38,15 @@ class StageState:
 def known_runs(store: Store) -> list[str]:
     """Return the ids of all runs of a workspace, sorted."""
     return [name for name in store.folders("runs/") if store.head(f"runs/{name}/run.json") is not None]
+
+
+def open_plan(store: Store) -> dict[str, Any] | None:
+    """Return plan.json of the run that a process began last; None if it has none, or its repair has ended."""
+    begun = {run: (runs.load(store, run) or {"processes": []})["processes"] for run in known_runs(store)}
+    newest = max(((entries[-1]["start"], run) for run, entries in begun.items() if entries), default=None)
+    if newest is None or refusals.load_summary(store, f"runs/{newest[1]}/repair") is not None:
+        return None
+    return _json(store, f"runs/{newest[1]}/plan/plan.json")
 
 
 def record(context: Context) -> dict[str, Any]:
@@ -82,11 +90,6 @@ def refused(context: Context, stage: str) -> list[Refused]:
 def coverage(context: Context) -> dict[str, Any] | None:
     """Return coverage.json of the run, None before `verify`."""
     return document(context, "verify", "coverage.json")
-
-
-def open_process(processes: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
-    """Return the last process of run.json if no end is recorded of it: it runs, or was killed."""
-    return processes[-1] if processes and processes[-1]["end"] is None else None
 
 
 def _planned(context: Context) -> int | None:

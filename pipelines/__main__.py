@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from resplice.pipelines import cli
-from resplice.pipelines.args import COMMANDS, Base, Common, Config, Demo, overrides
+from resplice.pipelines.args import COMMANDS, Base, Common, Config, Demo, Doctor, NamedArgs, overrides
 from resplice.pipelines.config import EXAMPLE, Resolved, resolve
 from resplice.transforms.records import Exit, Terminated, UserError
 
@@ -57,6 +57,8 @@ def _dispatch(name: str, tokens: list[str]) -> int:
         raise UserError(f"unexpected argument {rest[0]}")
     if isinstance(args, Demo):
         return _demo(args)
+    if isinstance(args, Doctor):
+        return int(importlib.import_module("resplice.pipelines.doctor").run(args, rest))
     assert isinstance(args, Common)
     return _run(name, args, rest)
 
@@ -64,9 +66,27 @@ def _dispatch(name: str, tokens: list[str]) -> int:
 def _run(name: str, args: Common, rest: list[str]) -> int:
     command = COMMANDS[name]
     resolved = resolve(args.config, args.set, os.environ, overrides(args))
-    argv = _beam_argv(command.args, rest, resolved) if command.beam else []
+    argv: list[str] = []
+    if command.beam:
+        with _starting(name, quiet=args.quiet):
+            argv = _beam_argv(command.args, rest, resolved)
+        if isinstance(args, NamedArgs) and not args.quiet:
+            print(f"{name}: run {args.run_id} in {resolved.settings.corpus.workspace}", file=sys.stderr, flush=True)
     job = importlib.import_module(f"resplice.pipelines.{command.module}")
     return int(job.run(args, resolved, argv))
+
+
+@contextmanager
+def _starting(name: str, quiet: bool) -> Iterator[None]:
+    """Show on a terminal that something goes on while Beam loads, which may take seconds; nothing of it stays."""
+    shown = sys.stderr.isatty() and not quiet
+    if shown:
+        print(f"{name}: starting ...", end="", file=sys.stderr, flush=True)
+    try:
+        yield
+    finally:
+        if shown:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
 def _beam_argv(args: type[Base], rest: list[str], resolved: Resolved) -> list[str]:
@@ -80,9 +100,14 @@ def _demo(args: Demo) -> int:
     if args.dry_run:
         print(f"would write a demo corpus and its resplice.toml to {args.dir}")
         return Exit.DONE
+    from resplice.pipelines import progress
+
     demo = importlib.import_module("resplice.pipelines.demo")
     given = {name: value for name in ("dir", "size", "seed") if (value := getattr(args, name)) is not None}
-    summary = dict(demo.write(demo.Args(**given)))
+    args_ = demo.Args(**given)
+    told = progress.Told()
+    with progress.shown("demo", "video", demo.size_of(args_), told.counts, args.quiet):
+        summary = dict(demo.write(args_, told))
     note = summary.pop("note", "")
     print(f"{args.dir}: " + ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in summary.items()))
     if note:

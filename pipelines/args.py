@@ -145,6 +145,7 @@ class Recover(Baseline, Plan, Merge):
 class Status(NamedArgs):
     """Show what a run has done, is doing and refused."""
 
+    follow: bool = flag("Show the progress of its processes until they have ended.", False)
     json: bool = flag("Print JSON.", False)
 
 
@@ -224,6 +225,14 @@ class ManifestVerify(Common):
     run_id: str | None = flag("Name of the run.")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Doctor(Common):
+    """Try out all that a recovery needs: what works, what does not, why, and the remedy."""
+
+    json: bool = flag("Print JSON.", False)
+    workers: int | None = flag("Cores to use on the in-process runner.", key="run.workers")
+
+
 @dataclass(frozen=True)
 class Command:
     """One line of the table: the module in resplice.pipelines whose `run` does it, its flags, an example.
@@ -249,7 +258,7 @@ COMMANDS: dict[str, Command] = {
     "finalize": Command("finalize", Finalize, f"resplice finalize {RUN} --apply", beam=True),
     "undo": Command("finalize", Undo, f"resplice undo {RUN} --statuses --apply", beam=True),
     "pack": Command("repair", Pack, "resplice pack --run-id new-a --videos new.txt", beam=True),
-    "status": Command("look", Status, f"resplice status {RUN}"),
+    "status": Command("look", Status, f"resplice status {RUN} --follow"),
     "failed": Command("look", Failed, f"resplice failed {RUN} --stage repair --out again.txt"),
     "report": Command("report", Report, f"resplice report {RUN}"),
     "inspect": Command("look", Inspect, f"resplice inspect some_video {RUN}"),
@@ -259,6 +268,7 @@ COMMANDS: dict[str, Command] = {
     "manifest verify": Command(
         "manifest", ManifestVerify, "resplice manifest verify workspace/snapshots/00000001.json.manifest.json"
     ),
+    "doctor": Command("doctor", Doctor, "resplice doctor --config resplice.toml", beam=True),
     "config": Command("config", Config, "resplice config --set run.workers=4"),
     "demo": Command("demo", Demo, "resplice demo demo --seed 1"),
 }

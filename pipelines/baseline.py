@@ -11,20 +11,22 @@ Refuses nothing: what is missing or unreadable is a state of its video.
 from __future__ import annotations
 
 import errno
-import os
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
+from operator import attrgetter, itemgetter
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from resplice.io import documents, live, refusals, shards, snapshots
+from resplice.io import documents, live, probe, refusals, shards, snapshots
 from resplice.io.context import Context
 from resplice.io.inventory import VIDEO_SCHEMA, Inventory, RangeWork
+from resplice.io.progress import by_marks, marked
 from resplice.io.rows import shown
 from resplice.io.store import Head, Store
 from resplice.pipelines import launch
@@ -43,6 +45,7 @@ def run(args: Any, resolved: Resolved, beam_argv: Sequence[str]) -> int:
     )
 
 
+@launch.stage("baseline")
 def freeze(session: Session, refresh: bool = False) -> None:
     """Freeze the baseline of the run, unless it is frozen already."""
     context = session.context
@@ -54,10 +57,12 @@ def freeze(session: Session, refresh: bool = False) -> None:
     if refresh:  # else there is none, or another process of this run has just finished it
         store.delete(f"{stage}/baseline.json")
         store.delete(f"{context.stage('verify')}/coverage.json")  # it was of the world before
+    session.note("baseline: listing tars, rows and historical results")
     works, frozen = divide(context)
     refusals.put(store, f"{stage}/world.json", provenance.document(asdict(frozen)))
     session.note(f"baseline: reading the corpus in {len(works)} ranges, {len(frozen.history)} historical shards")
-    with session.pipeline() as pipeline:
+    parts = 2 * len(works) + len(frozen.history)
+    with session.progress(by_marks(context, "baseline", parts)), session.pipeline() as pipeline:
         build(pipeline, context, works, frozen)
     _remove_former(context, len(works))
     facts = _assemble(context, len(works))
@@ -87,13 +92,20 @@ def build(pipeline: Any, context: Context, works: Sequence[RangeWork], frozen: W
 
     from resplice.transforms.steps import JoinByKey, Work
 
-    ranges = pipeline | "Ranges" >> beam.Create(works) | "Inventory" >> Work(Inventory(context), "Read")
+    marks = partial(marked, context, "baseline")
+    ranges = (
+        pipeline
+        | "Ranges" >> beam.Create(works)
+        | "Inventory" >> Work(marks("range", Inventory(context), attrgetter("index")), "Read")
+    )
     counts = (
         pipeline
         | "HistoryShards" >> beam.Create(frozen.history)
-        | "CountHistory" >> Work(CountHistory(context, frozen.bounds), "Count")
+        | "CountHistory" >> Work(marks("history", CountHistory(context, frozen.bounds), attrgetter("source")), "Count")
     )
-    return {"range": ranges, "history": counts} | "Freeze" >> JoinByKey(Freeze(context), "Write")
+    return {"range": ranges, "history": counts} | "Freeze" >> JoinByKey(
+        marks("freeze", Freeze(context), itemgetter(0)), "Write"
+    )
 
 
 class CountHistory:
@@ -146,16 +158,12 @@ def check_case(folder: Path) -> None:
     """Raise UserError if the folder's file system does not tell `a` from `A`: two videos would share one file."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=".resplice-tmp-case-", dir=folder)
+        tells = probe.tells_case(folder)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise UserError(f"corpus.workspace: {folder} cannot be written: {error.strerror}; name another") from None
-    os.close(handle)
-    file = Path(name)
-    same = file.with_name(file.name.upper()).exists()
-    file.unlink()
-    if same:
+    if not tells:
         raise UserError(f"corpus.workspace: {folder} is on a file system that does not tell `a` from `A`; use another")
 
 

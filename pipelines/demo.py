@@ -150,6 +150,11 @@ def make_room(root: Path) -> None:
         raise ValueError(f"{root} is on a file system that does not tell a from A; name a folder on another.")
 
 
+def size_of(args: Args) -> int:
+    """Return the number of videos that are written: every damage is planted once."""
+    return max(args.size, len(DAMAGES))
+
+
 def summarize(corpus: Corpus, asked: int) -> dict[str, Any]:
     """Return the counts that the command prints; `note` says so where more videos were written than asked for."""
     rows = [row for _, found in corpus.rows for row in found]
@@ -172,7 +177,7 @@ def write(args: Args, progress: Callable[[int, int], None] | None = None) -> dic
     """
     if args.size < 1 or args.seed < 0:
         raise ValueError(f"demo needs --size of 1 or more and --seed of 0 or more, not {args.size} and {args.seed}.")
-    root, size = Path(args.dir), max(args.size, len(DAMAGES))
+    root, size = Path(args.dir), size_of(args)
     made_with = {"seed": args.seed, "size": args.size, "version": VERSION}
     try:
         summary = written(root, made_with)

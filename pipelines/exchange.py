@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import partial
+from operator import attrgetter, itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,10 @@ from resplice.io import ledger, shards
 from resplice.io.context import Context
 from resplice.io.foreign import Describe, ReadGiven, Take
 from resplice.io.gather import Gather, gathered
+from resplice.io.progress import by_marks, marked
 from resplice.io.store import Place, Store
 from resplice.io.work import Item
+from resplice.pipelines import launch
 from resplice.pipelines.launch import Session
 from resplice.pipelines.validate import open_items, remove_strays
 from resplice.transforms import provenance
@@ -21,10 +25,12 @@ from resplice.transforms.records import Reason, Refusal, UserError
 _LIST = re.compile(r"work-([0-9]{5})\.jsonl")
 
 
+@launch.stage("validate")
 def export_work(session: Session) -> None:
     """Write the planned videos as work lists: tar URL and digest, members and stems, one video a line."""
     todo = open_items(session)
-    with session.pipeline() as pipeline:
+    gauge = by_marks(session.context, "validate", len(todo))
+    with session.progress(gauge), session.pipeline() as pipeline:
         build_export(pipeline, session.context, todo)
     records = gathered(session.context, "validate", "work")
     work = sorted((r for r in records if "refused" not in r), key=lambda record: str(record["video_id"]))
@@ -47,10 +53,15 @@ def build_export(pipeline: Any, context: Context, todo: Sequence[Item]) -> Any:
 
     from resplice.transforms.steps import Tally, Work
 
-    described = pipeline | "Items" >> beam.Create(todo) | "Describe" >> Work(Describe(context), "Video")
+    described = (
+        pipeline
+        | "Items" >> beam.Create(todo)
+        | "Describe" >> Work(marked(context, "validate", "item", Describe(context), attrgetter("name")), "Video")
+    )
     return described | "Work" >> Tally(Gather(context, "validate", "work"))
 
 
+@launch.stage("validate")
 def take(session: Session) -> None:
     """Take the shards that others wrote in place of the built-in engines; the unit of the summary is the result row."""
     context, place = session.context, Place(session.args.from_)
@@ -60,7 +71,8 @@ def take(session: Session) -> None:
     todo = open_items(session)
     for head in list(context.workspace.store.list(ledger.folder(context.stage("validate")))):
         context.workspace.store.delete(head.key)  # what engines achieved before does not stand any more
-    with session.pipeline() as pipeline:
+    gauge = by_marks(context, "validate", len(keys) + len(todo))
+    with session.progress(gauge), session.pipeline() as pipeline:
         build_take(pipeline, context, todo, place, keys)
     written = remove_strays(context, todo)
     refused = [
@@ -86,14 +98,17 @@ def build_take(pipeline: Any, context: Context, todo: Sequence[Item], place: Pla
     from resplice.transforms.steps import JoinByKey, Tally, Work
 
     of_video = {video.video_id: item.name for item in todo for video in item.videos}
+    marks = partial(marked, context, "validate")
     given = (
         pipeline
         | "Given" >> beam.Create(list(enumerate(keys)))
-        | "ReadGiven" >> Work(ReadGiven(place), "Read")
+        | "ReadGiven" >> Work(marks("file", ReadGiven(place), itemgetter(0)), "Read")
         | "ByItem" >> beam.Map(_by_item, of_video)
     )
     items_ = pipeline | "Items" >> beam.Create([(item.name, item) for item in todo])
-    refused = {"given": given, "items": items_} | "Take" >> JoinByKey(Take(context, keys), "Check")
+    refused = {"given": given, "items": items_} | "Take" >> JoinByKey(
+        marks("item", Take(context, keys), itemgetter(0)), "Check"
+    )
     return refused | "NotTaken" >> Tally(Gather(context, "validate", "not_taken"))
 
 

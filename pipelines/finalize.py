@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from operator import attrgetter, itemgetter
 from typing import Any
 
 from resplice.io import journal
@@ -22,6 +23,7 @@ from resplice.io.context import Context
 from resplice.io.effects import Digests, Examine, ReplaceTars, SetStatuses, statuses_now, tar_now
 from resplice.io.gather import Gather, gathered
 from resplice.io.journal import CONFLICT, DONE, STATUS, TAR, TO_DO, Decision, Effect, Key, Now
+from resplice.io.progress import by_marks, marked
 from resplice.io.wanted import verified, wanted_statuses, wanted_tars
 from resplice.io.work import planned
 from resplice.pipelines import launch
@@ -57,6 +59,7 @@ class Job:
     decide: Callable[[Key, Now], Decision]
 
 
+@launch.stage("finalize")
 def finalize(session: Session) -> None:
     """Replace tars and set statuses of the run's videos."""
     context = session.context
@@ -72,6 +75,7 @@ def finalize(session: Session) -> None:
     _carry_out(session, job)
 
 
+@launch.stage("undo")
 def undo(session: Session) -> None:
     """Restore what finalize replaced, where it still is what it wrote."""
     context = session.context
@@ -118,7 +122,8 @@ def _carry_out(session: Session, job: Job) -> None:
 def _examine(session: Session, stage: str, tars: Sequence[str], digests: Digests) -> None:
     if not tars:
         return
-    with session.pipeline() as pipeline:
+    gauge = by_marks(session.context, stage, len(tars), "tar")
+    with session.progress(gauge), session.pipeline() as pipeline:
         build_examine(pipeline, session.context, stage, [(video, digests.of(video)) for video in tars])
     for record in gathered(session.context, stage, "examined"):
         digests.learn(record["unit"], Now(record["content"], record["token"]))
@@ -126,7 +131,9 @@ def _examine(session: Session, stage: str, tars: Sequence[str], digests: Digests
 
 def _change(session: Session, stage: str, effects: Sequence[Effect], digests: Digests) -> dict[Key, str]:
     """Have the effects; return why a target was left, where a worker found out."""
-    with session.pipeline() as pipeline:
+    tars, batches = split(effects)
+    gauge = by_marks(session.context, stage, len(tars) + len(batches), "change")
+    with session.progress(gauge), session.pipeline() as pipeline:
         build(pipeline, session.context, stage, effects)
     details = {}
     for record in gathered(session.context, stage, "outcomes"):
@@ -143,7 +150,8 @@ def build_examine(pipeline: Any, context: Context, stage: str, tars: Sequence[tu
 
     from resplice.transforms.steps import Tally, Work
 
-    looked = pipeline | "Tars" >> beam.Create(tars) | "Examine" >> Work(Examine(context), "Look")
+    look = marked(context, stage, "look", Examine(context), itemgetter(0))
+    looked = pipeline | "Tars" >> beam.Create(tars) | "Examine" >> Work(look, "Look")
     return looked | "Records" >> beam.Map(asdict) | "Examined" >> Tally(Gather(context, stage, "examined"))
 
 
@@ -153,17 +161,28 @@ def build(pipeline: Any, context: Context, stage: str, effects: Sequence[Effect]
 
     from resplice.transforms.steps import Tally, Work
 
-    tars = [effect for effect in effects if effect.line.kind == TAR]
-    statuses = [effect for effect in effects if effect.line.kind == STATUS]
-    batches = [tuple(statuses[first : first + BATCH]) for first in range(0, len(statuses), BATCH)]
-    replaced = pipeline | "Items" >> beam.Create(tars) | "ReplaceTars" >> Work(ReplaceTars(context), "Tar")
-    set_ = pipeline | "Batches" >> beam.Create(batches) | "SetStatuses" >> Work(SetStatuses(context), "Batch")
+    tars, batches = split(effects)
+    replace_ = marked(context, stage, "tar", ReplaceTars(context), attrgetter("line.unit"))
+    set_each = marked(context, stage, "statuses", SetStatuses(context), _first)
+    replaced = pipeline | "Items" >> beam.Create(tars) | "ReplaceTars" >> Work(replace_, "Tar")
+    set_ = pipeline | "Batches" >> beam.Create(batches) | "SetStatuses" >> Work(set_each, "Batch")
     return (
         (replaced, set_)
         | "Both" >> beam.Flatten()
         | "Records" >> beam.Map(asdict)
         | "Outcomes" >> Tally(Gather(context, stage, "outcomes"))
     )
+
+
+def split(effects: Sequence[Effect]) -> tuple[list[Effect], list[tuple[Effect, ...]]]:
+    """Return the work items of some effects: tars one by one, statuses in batches."""
+    tars = [effect for effect in effects if effect.line.kind == TAR]
+    statuses = [effect for effect in effects if effect.line.kind == STATUS]
+    return tars, [tuple(statuses[first : first + BATCH]) for first in range(0, len(statuses), BATCH)]
+
+
+def _first(batch: tuple[Effect, ...]) -> str:
+    return batch[0].line.unit
 
 
 def _decide(context: Context, job: Job, digests: Digests) -> dict[Key, Decision]:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import re
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from resplice.io import documents, ledger, refusals, runs, sidecars
+from resplice.io import progress as measured
 from resplice.io.context import Context
 from resplice.io.database import without_password
+from resplice.io.progress import Counts, Gauge, Watch
 from resplice.io.refusals import Refused, Summary
 from resplice.pipelines import failures, progress
 from resplice.pipelines.config import Resolved
@@ -26,6 +30,7 @@ from resplice.transforms.settings import Settings
 
 _SECRET = re.compile(r"((?:password|secret|token|api_?key)[\w.-]*)=.*", re.IGNORECASE | re.DOTALL)
 _NOT_RECORDED = ("config", "set", "quiet", "debug")
+_Stage = TypeVar("_Stage", bound=Callable[..., None])
 
 
 @dataclass
@@ -37,6 +42,7 @@ class Session:
     beam_argv: Sequence[str]
     quiet: bool = False
     counts: dict[str, Any] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
     exit_code: int = Exit.DONE
 
     @property
@@ -74,9 +80,22 @@ class Session:
                 raise original from error
             raise
 
-    def progress(self, stage: str, units: Collection[str]) -> contextlib.AbstractContextManager[None]:
-        """Show the progress of a stage over some units while the block runs."""
-        return progress.shown(self.context.workspace.store, self.context.stage(stage), stage, units, self.quiet)
+    @contextlib.contextmanager
+    def progress(self, gauge: Gauge) -> Iterator[None]:
+        """Show how far a stage has come while the block runs: here, and to `status --follow` from run.json."""
+        if gauge.total:
+            runs.note(self.context, at_work=asdict(gauge), seconds=self.seconds)
+        watch, over = Watch(self.context.workspace.store, gauge), False
+
+        def count() -> Counts:
+            return Counts(gauge.total) if over and not gauge.lasting else watch.counts()
+
+        try:
+            with progress.shown(gauge.stage, gauge.unit, gauge.total, count, self.quiet, gauge.before):
+                yield
+                over = True
+        finally:
+            measured.clear(self.context, gauge)
 
     def refused(self, stage: str, unit: str, refusal: Refusal, at: str = "") -> Refused:
         """Return the line of refused.jsonl for a refusal of this run."""
@@ -111,6 +130,23 @@ class Session:
                 f"{self.settings.run.max_refused}"
             )
         return summary
+
+
+def stage(name: str) -> Callable[[_Stage], _Stage]:
+    """Make a function of a session one stage of a run: its seconds are recorded under this name."""
+
+    def timed(work: _Stage) -> _Stage:
+        @functools.wraps(work)
+        def run_(session: Session, *args: Any, **kwargs: Any) -> None:
+            began = time.monotonic()
+            try:
+                work(session, *args, **kwargs)
+            finally:
+                session.seconds[name] = round(session.seconds.get(name, 0.0) + time.monotonic() - began, 3)
+
+        return run_  # type: ignore[return-value]
+
+    return timed
 
 
 BEFORE = {
@@ -158,7 +194,7 @@ def run(
             raise
         finally:
             with contextlib.suppress(OSError):
-                runs.end(context, code, session.counts)
+                runs.end(context, code, counts=session.counts, seconds=session.seconds)
         return code
 
 

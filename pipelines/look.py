@@ -1,6 +1,6 @@
 """Show what a run has done, is doing and refused, and what is known of one video; write no more than a work list.
 
-    resplice status --run-id recovery-a
+    resplice status --run-id recovery-a --follow
     resplice failed --run-id recovery-a --stage repair --out again.txt
     resplice inspect some_video --run-id recovery-a
 
@@ -20,14 +20,15 @@ from typing import Any
 
 from resplice.io import runstate
 from resplice.io.context import Context
+from resplice.io.processes import KILLED, OpenProcess, Processes
 from resplice.io.refusals import Refused
 from resplice.io.store import LocalStore
-from resplice.pipelines import inspecting, launch
+from resplice.pipelines import follow, inspecting, launch
 from resplice.pipelines.args import STAGES, Failed, Inspect, Status
 from resplice.pipelines.config import Resolved
 from resplice.pipelines.show import cell, table
 from resplice.transforms import provenance
-from resplice.transforms.records import Exit, valid_video_id
+from resplice.transforms.records import Exit, UserError, valid_video_id
 
 _EXAMPLES = 3
 _PROCESSES = 5
@@ -45,29 +46,33 @@ def run(args: Any, resolved: Resolved, beam_argv: Sequence[str]) -> int:
 
 
 def status(context: Context, args: Status) -> int:
-    """Print the stages and processes of a run."""
-    facts = run_facts(context)
+    """Print the stages and processes of a run; with --follow, show first how far they come until they have ended."""
+    if args.json and args.follow:
+        raise UserError("--json prints one document, --follow goes on: leave out one of them")
+    if args.follow:
+        follow.follow(context)
+    facts, open_ = run_facts(context), Processes(context).look()
     if args.json:
+        facts["open"] = [process.to_json() for process in open_]
         sys.stdout.write(provenance.document(facts).decode())
     else:
-        _show_status(facts)
+        _show_status(facts, open_)
     return Exit.DONE
 
 
 def run_facts(context: Context) -> dict[str, Any]:
-    """Return what `status --json` prints: run_id, stages {name: units}, processes, running (or None), coverage."""
+    """Return the facts of `status`: run_id, stages {name: units}, processes, coverage."""
     processes = runstate.record(context)["processes"]
     found = (runstate.stage_state(context, stage) for stage in STAGES)
     return {
         "run_id": context.run.id,
         "stages": {state.stage: state.to_json() for state in found if state},
         "processes": processes,
-        "running": runstate.open_process(processes),
         "coverage": runstate.coverage(context),
     }
 
 
-def _show_status(facts: dict[str, Any]) -> None:
+def _show_status(facts: dict[str, Any], open_: Sequence[OpenProcess]) -> None:
     columns = ("stage", "state", "unit", "in", "done", "skipped", "refused", "by reason")
     rows = [
         (stage, *(units[name] for name in columns[1:-1]), _counts(units["by_reason"]))
@@ -76,12 +81,17 @@ def _show_status(facts: dict[str, Any]) -> None:
     print(f"run {cell(facts['run_id'])}")
     table(columns, rows or [("none has begun", *[None] * (len(columns) - 1))])
     processes = facts["processes"]
-    shown = [[p[name] for name in ("seq", "command", "start", "end", "exit")] for p in processes[-_PROCESSES:]]
+    states = {process.seq: process.state for process in open_}
+    shown = [
+        [*(p[name] for name in ("seq", "command", "start", "end")), states.get(p["seq"], p["exit"])]
+        for p in processes[-_PROCESSES:]
+    ]
     table(("process", "command", "start", "end", "exit"), shown)
     if len(processes) > _PROCESSES:
         print(f"{len(processes) - _PROCESSES} earlier processes are not shown (--json has all)")
-    if process := facts["running"]:
-        print(f"process {process['seq']} ({process['command']}) has recorded no end: it is running, or was killed")
+    for process in open_:
+        if process.state != KILLED or process.seq == len(processes):
+            print(follow.told(process))
     if coverage := facts["coverage"]:
         verdict = "complete" if coverage["complete"] else "not complete"
         print(f"coverage {verdict}: {coverage['rows']} rows, {_counts(coverage['buckets'])}")

@@ -11,6 +11,8 @@ Refuses a video that changed since the baseline: drifted. Another run that repla
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from functools import partial
+from operator import attrgetter, itemgetter
 from typing import Any
 
 from resplice.io import shards, sidecars, snapshots
@@ -18,6 +20,7 @@ from resplice.io.context import Context
 from resplice.io.gather import Gather, gathered
 from resplice.io.judging import refused_in, shard_key
 from resplice.io.merging import Adopt, CheckDrift, IndexPlanned, Replace, with_objects
+from resplice.io.progress import by_marks, marked
 from resplice.io.work import Item, Planned, items, planned
 from resplice.pipelines import launch
 from resplice.pipelines.config import Resolved
@@ -32,6 +35,7 @@ def run(args: Any, resolved: Resolved, beam_argv: Sequence[str]) -> int:
     return launch.run("merge", args, resolved, beam_argv, merge)
 
 
+@launch.stage("merge")
 def merge(session: Session) -> None:
     """Merge the results of the run into the published state."""
     context = session.context
@@ -43,7 +47,10 @@ def merge(session: Session) -> None:
     todo = items(context, "validate", videos)
     new = new_shards(context, todo)
     refused, unrepaired = refused_in(context, "repair", "validate"), refused_in(context, "repair")
-    with session.pipeline() as pipeline:
+    parts = len(todo) + len(old_shards(context, live)) + len(new) + sum(not shard.key for shard in live)
+    session.note(f"merge: {len(videos)} planned videos, {len(new)} new shards, snapshot {latest.number}")
+    gauge = by_marks(context, "merge", parts)
+    with session.progress(gauge), session.pipeline() as pipeline:
         build(pipeline, context, todo, live, new, set(refused))
     decisions = {record["video_id"]: record for record in gathered(context, "merge", "replacements")}
     drifted = sorted(video for video, record in decisions.items() if record["state"] == Reason.DRIFTED)
@@ -78,22 +85,30 @@ def build(
     from resplice.transforms.steps import JoinByKey, Tally, Work
 
     ids = [video.video_id for item in todo for video in item.videos]
-    old = [shard for shard in live if (shard.origin, shard.run_id) != (RUN, context.run.id)]
+    marks, name = partial(marked, context, "merge"), attrgetter("key", "source")
+    drift = marks("drift", CheckDrift(context, refused), attrgetter("name"))
+    index_old, index_new = (marks(side, IndexPlanned(context, ids), name) for side in ("old", "new"))
+    old = old_shards(context, live)
     sides = {
-        "planned": pipeline | "Items" >> beam.Create(todo) | "Drift" >> Work(CheckDrift(context, refused), "Check"),
-        "old": pipeline | "LiveShards" >> beam.Create(old) | "IndexOld" >> Work(IndexPlanned(context, ids), "Index"),
-        "new": pipeline | "NewShards" >> beam.Create(new) | "IndexNew" >> Work(IndexPlanned(context, ids), "Index"),
+        "planned": pipeline | "Items" >> beam.Create(todo) | "Drift" >> Work(drift, "Check"),
+        "old": pipeline | "LiveShards" >> beam.Create(old) | "IndexOld" >> Work(index_old, "Index"),
+        "new": pipeline | "NewShards" >> beam.Create(new) | "IndexNew" >> Work(index_new, "Index"),
     }
     decided = sides | "Replace" >> JoinByKey(Replace(context.settings.merge.on_missing), "Decide")
     adopted = (
         pipeline
         | "Unadopted" >> beam.Create([(rank, shard) for rank, shard in enumerate(live) if not shard.key])
-        | "Adopt" >> Work(Adopt(context), "Copy")
+        | "Adopt" >> Work(marks("adopt", Adopt(context), itemgetter(0)), "Copy")
     )
     return (
         decided | "Replacements" >> Tally(Gather(context, "merge", "replacements")),
         adopted | "Adopted" >> Tally(Gather(context, "merge", "adopted")),
     )
+
+
+def old_shards(context: Context, live: Sequence[Shard]) -> list[Shard]:
+    """Return the live shards whose rows this run may replace: all but its own."""
+    return [shard for shard in live if (shard.origin, shard.run_id) != (RUN, context.run.id)]
 
 
 def _check_conflicts(context: Context, latest: Snapshot, ids: Sequence[str]) -> None:

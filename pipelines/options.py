@@ -51,6 +51,11 @@ def beam_argv(tokens: Sequence[str], beam: Mapping[str, Any], workers: int, own:
     return argv
 
 
+def runner_of(argv: Iterable[str]) -> str:
+    """Return the runner that Beam's argument list names."""
+    return str(_parse(_parser(), list(argv), ()).runner)
+
+
 def refuse(option: str, own: Iterable[str], command: str) -> NoReturn:
     """Raise UserError for an option that a command without a pipeline was given."""
     parser, name = _parser(), option.partition("=")[0]

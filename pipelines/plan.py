@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from operator import itemgetter
 from typing import Any
 
 import pyarrow as pa
@@ -20,6 +21,7 @@ from resplice.io import documents, live, refusals, runstate, shards, sidecars, s
 from resplice.io.context import Context
 from resplice.io.gather import Gather, gathered
 from resplice.io.planning import FindAffected
+from resplice.io.progress import by_marks, marked
 from resplice.pipelines import launch
 from resplice.pipelines.baseline import World, load_world
 from resplice.pipelines.config import Resolved
@@ -54,6 +56,7 @@ def selection(session: Session) -> Selection:
     return Selection(session.settings.plan.reasons, videos, session.args.limit)
 
 
+@launch.stage("plan")
 def make(session: Session, wave: Selection) -> None:
     """Plan the run, unless just this plan is there already."""
     context = session.context
@@ -69,7 +72,8 @@ def make(session: Session, wave: Selection) -> None:
     refusals.put(store, f"{stage}/asked.json", provenance.document({**asked, "base": base.number}))
     world = load_world(context)
     session.note(f"plan: comparing {len(world.bounds) + 1} ranges with the live results of snapshot {base.number}")
-    with session.pipeline() as pipeline:
+    parts = len(live_shards(base, world.history)) + len(world.bounds) + 1
+    with session.progress(by_marks(context, "plan", parts)), session.pipeline() as pipeline:
         build(pipeline, context, world, base)
     live.clear(context, "plan")
     _write(session, wave, base, asked["world"]["baseline.json"])
@@ -98,7 +102,9 @@ def build(pipeline: Any, context: Context, world: World, base: Snapshot) -> Any:
     repaired = [(range_of(world.bounds, v), (v, entry.tar)) for v, entry in base.videos.items() if entry.tar]
     sides = by_range(pipeline, context, "plan", world, live_shards(base, world.history))
     sides["tars"] = pipeline | "RepairedTars" >> beam.Create(repaired)
-    found = sides | "Affected" >> JoinByKey(FindAffected(context), "Find")
+    found = sides | "Affected" >> JoinByKey(
+        marked(context, "plan", "range", FindAffected(context), itemgetter(0)), "Find"
+    )
     return found | "Candidates" >> Tally(Gather(context, "plan", "candidates"))
 
 
@@ -108,10 +114,11 @@ def by_range(pipeline: Any, context: Context, stage: str, world: World, shards_:
 
     from resplice.transforms.steps import Work
 
+    index = live.IndexShard(context, stage, world.bounds)
     spills = (
         pipeline
         | "LiveShards" >> beam.Create(list(enumerate(shards_)))
-        | "IndexResults" >> Work(live.IndexShard(context, stage, world.bounds), "Index")
+        | "IndexResults" >> Work(marked(context, stage, "shard", index, itemgetter(0)), "Index")
     )
     ranges = pipeline | "Ranges" >> beam.Create([(index, index) for index in range(len(world.bounds) + 1)])
     return {"range": ranges, "spills": spills}

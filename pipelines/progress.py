@@ -1,4 +1,4 @@
-"""Progress of long work, told from the ledger: a live bar on a terminal, a plain line now and then elsewhere."""
+"""Progress of long work: a live bar on a terminal, elsewhere a plain line at its begin, now and then, at its end."""
 
 from __future__ import annotations
 
@@ -6,90 +6,217 @@ import contextlib
 import sys
 import threading
 import time
-from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import IO, Any, Protocol
 
-from resplice.io import ledger
-from resplice.io.ledger import Entry
-from resplice.io.store import Store
+from resplice.io.progress import Counts
+from resplice.transforms.records import UserError
 
-_LINE_EVERY_S = 15.0
-_LOAD_SHARE = 20.0
+BAR_EVERY_S = 0.5
+LINE_EVERY_S = 15.0
+_FIELDS = ("description:9", "fields[units]", "fields[pace]")
+LOAD_SHARE = 20.0
+"""Counting takes at most one part in so many of the time."""
 
 
 @dataclass(frozen=True)
-class Counts:
-    """Where the work of a stage stands: videos by outcome, and seconds of audio that came out."""
+class State:
+    """Where some work stands: `before` of its units were finished when it began, `elapsed_s` ago."""
 
-    done: int
-    refused: int
-    seconds: float
+    title: str
+    unit: str
+    total: int
+    counts: Counts
+    before: int = 0
+    elapsed_s: float = 0.0
 
-    def __str__(self) -> str:
-        return f"{self.done} done, {self.refused} refused, {self.seconds / 3600:.2f} h of audio"
+    @property
+    def finished(self) -> int:
+        """Return the finished units; rows of videos that nobody planned may be one part more."""
+        return min(self.counts.finished, self.total)
+
+    @property
+    def rate(self) -> float:
+        """Return the units a second that this work finished itself."""
+        return max(self.finished - self.before, 0) / self.elapsed_s if self.elapsed_s > 0 else 0.0
+
+    @property
+    def left_s(self) -> float | None:
+        """Return the seconds that are left at this rate, None before there is one."""
+        return (self.total - self.finished) / self.rate if self.rate else None
+
+    @property
+    def outcome(self) -> str:
+        """Return the counts by outcome, and the hours of audio."""
+        counts, told = self.counts, []
+        if counts.refused or counts.seconds:
+            told.append(f"{counts.done} done")
+        if counts.refused:
+            reasons = ", ".join(f"{count} {reason}" for reason, count in counts.refused.items())
+            told.append(f"{sum(counts.refused.values())} refused ({reasons})")
+        if counts.again:
+            told.append(f"{counts.again} of them tried again")
+        if counts.seconds:
+            told.append(f"{counts.seconds / 3600:.2f} h of audio")
+        return ", ".join(told)
+
+    def line(self, last: bool = False) -> str:
+        """Return the state as a line; `last`: the work is over."""
+        pace = f" in {span(self.elapsed_s)}" if last else ""
+        if self.rate:
+            pace += f", {self.rate:.3g}/s"
+            pace += "" if last or self.left_s is None else f", {span(self.left_s)} left"
+        outcome = f": {self.outcome}" if self.outcome else ""
+        return f"{self.title}: {self.finished} of {self.total} {self.unit}s{pace}{outcome}"
 
 
-def counts(entries: Iterator[Entry] | list[Entry]) -> Counts:
-    """Count the entries of a ledger."""
-    outcomes: Counter[str] = Counter()
-    seconds = 0.0
-    for entry in entries:
-        outcomes[entry.outcome] += 1
-        seconds += entry.counts.get("seconds", 0.0)
-    return Counts(outcomes["done"], outcomes["refused"], seconds)
+def span(seconds: float) -> str:
+    """Return a time for people: `0.4 s`, `41 s`, `3 min 20 s`, `2 h 5 min`."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+class Display(Protocol):
+    """Where progress is shown; `every_s` is how often it is worth counting."""
+
+    every_s: float
+
+    def show(self, state: State, last: bool = False) -> None:
+        """Show the state of the work that has this title; `last`: it is over."""
+
+    def say(self, text: str) -> None:
+        """Print a line beside it."""
+
+    def close(self) -> None:
+        """Leave what was shown, and give the terminal back."""
+
+
+class Lines:
+    """Plain lines."""
+
+    every_s = LINE_EVERY_S
+
+    def __init__(self, out: IO[str]) -> None:
+        self._out = out
+
+    def show(self, state: State, last: bool = False) -> None:
+        """Print a line."""
+        self.say(state.line(last))
+
+    def say(self, text: str) -> None:
+        """Print a line."""
+        print(text, file=self._out, flush=True)
+
+    def close(self) -> None:
+        """Do nothing: what was printed stays."""
+
+
+class Bars:
+    """A live bar for each title, its outcome below."""
+
+    every_s = BAR_EVERY_S
+
+    def __init__(self, out: IO[str]) -> None:
+        from rich.console import Console
+
+        self._bars = _bars(Console(file=out, markup=False, highlight=False))
+        self._tasks: dict[str, Any] = {}
+
+    def show(self, state: State, last: bool = False) -> None:
+        """Draw the bar."""
+        left = f" {span(state.left_s)} left" if state.left_s is not None else ""
+        fields: dict[str, Any] = {
+            "units": f"{state.finished}/{state.total} {state.unit}s",
+            "pace": f"in {span(state.elapsed_s)}" if last else f"{state.rate:.3g}/s{left}",
+            "outcome": state.outcome,
+        }
+        if state.title not in self._tasks:
+            self._bars.start()
+            self._tasks[state.title] = self._bars.add_task(state.title, total=state.total, **fields)
+        self._bars.update(self._tasks[state.title], completed=state.finished, total=state.total, **fields)
+        if last:
+            self._bars.stop_task(self._tasks.pop(state.title))
+
+    def say(self, text: str) -> None:
+        """Print a line above the bars."""
+        self._bars.console.print(text, soft_wrap=True)
+
+    def close(self) -> None:
+        """Stop drawing; the bars stay."""
+        self._bars.stop()
+
+
+def _bars(console: Any) -> Any:
+    """Return rich's progress with the outcome of each task on lines of its own: it may be long."""
+    from rich.progress import BarColumn, Progress, TextColumn
+    from rich.text import Text
+
+    class WithOutcome(Progress):
+        def get_renderables(self) -> Iterator[Any]:
+            for task in self.tasks:
+                yield self.make_tasks_table([task])
+                if task.fields["outcome"]:
+                    yield Text(f"  {task.fields['outcome']}", style="dim")
+
+    title, units, pace = (TextColumn(f"{{task.{name}}}", markup=False) for name in _FIELDS)
+    return WithOutcome(title, BarColumn(24), units, pace, console=console)
+
+
+def display(out: IO[str] | None = None) -> Display:
+    """Return bars if the stream (stderr) is a terminal, else lines."""
+    out = out or sys.stderr
+    return Bars(out) if out.isatty() else Lines(out)
 
 
 @contextlib.contextmanager
-def shown(store: Store, stage: str, title: str, units: Collection[str], quiet: bool) -> Iterator[None]:
-    """Show the progress of a stage (`stage` is its key prefix) while the block runs."""
-    if quiet or not units:
+def shown(
+    title: str, unit: str, total: int, count: Callable[[], Counts], quiet: bool = False, before: int = 0
+) -> Iterator[None]:
+    """Show how far `count()` has come of `total` units while the block runs, unless it must be `quiet`."""
+    if quiet or not total:
         yield
         return
-    ended = threading.Event()
-    watch = _bar if sys.stderr.isatty() else _lines
-    thread = threading.Thread(target=watch, args=(store, stage, title, frozenset(units), ended), daemon=True)
+    where, began, ended = display(), time.monotonic(), threading.Event()
+
+    def show(last: bool = False) -> None:
+        with contextlib.suppress(OSError, UserError):  # what cannot be counted must not end the work
+            where.show(State(title, unit, total, count(), before, time.monotonic() - began), last)
+
+    thread = threading.Thread(target=_keep, args=(show, where.every_s, ended), daemon=True)
     thread.start()
     try:
         yield
     finally:
         ended.set()
         thread.join()
+        show(last=True)
+        where.close()
 
 
-def _states(
-    store: Store, stage: str, units: Collection[str], ended: threading.Event, every_s: float
-) -> Iterator[Counts]:
-    """Yield the counts now and then, and once more at the end; reading them costs at most a twentieth of the time."""
-    wait = every_s
+def _keep(show: Callable[[], None], every_s: float, ended: threading.Event) -> None:
+    wait = 0.0
     while not ended.wait(wait):
         began = time.monotonic()
-        yield counts(_of(store, stage, units))
-        wait = max(every_s, _LOAD_SHARE * (time.monotonic() - began))
-    yield counts(_of(store, stage, units))
+        show()
+        wait = max(every_s, LOAD_SHARE * (time.monotonic() - began))
 
 
-def _of(store: Store, stage: str, units: Collection[str]) -> list[Entry]:
-    return [entry for unit, entry in ledger.load(store, stage).items() if unit in units]
+class Told:
+    """Counts that the work tells itself, where no ledger holds them."""
 
+    def __init__(self) -> None:
+        self._done = 0
 
-def _lines(store: Store, stage: str, title: str, units: Collection[str], ended: threading.Event) -> None:
-    began = time.monotonic()
-    for state in _states(store, stage, units, ended, _LINE_EVERY_S):
-        rate = (state.done + state.refused) / max(time.monotonic() - began, 1e-9)
-        print(f"{title}: {state.done + state.refused} of {len(units)} videos, {rate:.1f}/s: {state}", file=sys.stderr)
+    def __call__(self, done: int, total: int = 0) -> None:
+        """Tell how many units are done, of how many."""
+        self._done = done
 
-
-def _bar(store: Store, stage: str, title: str, units: Collection[str], ended: threading.Event) -> None:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description:9}"), BarColumn(), MofNCompleteColumn(),
-               TextColumn("{task.fields[rate]}"), TimeRemainingColumn(),
-               TextColumn("{task.fields[state]}"))  # fmt: skip
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task, began = bar.add_task(title, total=len(units), state="", rate=""), time.monotonic()
-        for state in _states(store, stage, units, ended, 0.5):
-            done = state.done + state.refused
-            rate = f"{done / max(time.monotonic() - began, 1e-9):.1f}/s"
-            bar.update(task, completed=done, state=str(state), rate=rate)
+    def counts(self) -> Counts:
+        """Return what was told last."""
+        return Counts(self._done)

@@ -22,7 +22,7 @@ from resplice.io import history, sidecars, snapshots
 from resplice.io.context import Context
 from resplice.io.export import Exported
 from resplice.io.store import LocalStore
-from resplice.pipelines import launch
+from resplice.pipelines import launch, progress
 from resplice.pipelines.args import Export, Rollback, Snapshots
 from resplice.pipelines.config import Resolved
 from resplice.pipelines.show import table
@@ -52,8 +52,12 @@ def export(context: Context, args: Export) -> int:
         _check_export(context, folder, snapshot, there, args.dry_run)
         print(f"export: {folder} holds this state already ({named})")
         return Exit.DONE
-    exported = exports.count(context, snapshot) if args.dry_run else exports.write(context, snapshot, folder)
-    if not args.dry_run:
+    if args.dry_run:
+        exported = exports.count(context, snapshot)
+    else:
+        told = progress.Told()
+        with progress.shown("export", "shard", len(snapshot.shards), told.counts, args.quiet):
+            exported = exports.write(context, snapshot, folder, told)
         _describe_export(context, folder, snapshot, exported)
     verb = "would write" if args.dry_run else "wrote"
     print(f"export: {verb} {exported.rows} results in {exported.parts} files to {folder} ({named})")

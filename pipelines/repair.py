@@ -18,6 +18,7 @@ from typing import Any
 from resplice.io import sidecars
 from resplice.io.context import Context
 from resplice.io.pool import borrowed
+from resplice.io.progress import by_ledger
 from resplice.io.rebuild import Rebuild, index_key
 from resplice.io.refusals import Refused
 from resplice.io.work import Item, Planned, items, planned
@@ -34,6 +35,7 @@ def run(args: Any, resolved: Resolved, beam_argv: Sequence[str]) -> int:
     return launch.run("pack" if pack_ else "repair", args, resolved, beam_argv, pack if pack_ else repair)
 
 
+@launch.stage("repair")
 def repair(session: Session, only: Sequence[str] | None = None) -> None:
     """Repair the planned videos whose tar is wrong; `only` restricts the work to some of them (canary)."""
     videos = planned(session.context)
@@ -47,7 +49,8 @@ def work(session: Session, stage: str, todo: Sequence[Item], only: Sequence[str]
     """Rebuild the items of a stage."""
     if only is not None:
         todo = [item for item in (restricted(item, only) for item in todo) if item.videos]
-    with session.progress(stage, units_of(todo)), session.pipeline() as pipeline:
+    gauge = by_ledger(session.context, stage, units_of(todo))
+    with session.progress(gauge), session.pipeline() as pipeline:
         build(pipeline, session.context, stage, todo)
 
 
@@ -102,6 +105,7 @@ def finish(
         session.say(f"  {reason:20} {count:>8}")
 
 
+@launch.stage("pack")
 def pack(session: Session) -> None:
     """Pack new videos: the same rebuild, without plan or baseline."""
     context = session.context

@@ -22,6 +22,7 @@ from resplice.io.context import Context
 from resplice.io.engines import ChainSpec, chain_of
 from resplice.io.judging import Judge, refused_in, shard_key
 from resplice.io.pool import borrowed
+from resplice.io.progress import by_ledger
 from resplice.io.work import Item, items, planned
 from resplice.pipelines import launch
 from resplice.pipelines.config import Resolved
@@ -51,11 +52,14 @@ def job(session: Session) -> None:
         validate(session)
 
 
+@launch.stage("validate")
 def validate(session: Session, only: Sequence[str] | None = None) -> None:
     """Validate the planned videos that repair did not refuse; `only` restricts the work to some (canary)."""
     todo = open_items(session, only)
     chain, versions = engines(session)
-    with session.progress("validate", units_of(todo)), session.pipeline() as pipeline:
+    held = {video for item in todo for video in item.held}
+    gauge = by_ledger(session.context, "validate", set(units_of(todo)) - held)
+    with session.progress(gauge), session.pipeline() as pipeline:
         build(pipeline, session.context, todo, chain, versions)
     if only is None:
         finish(session, todo)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from resplice.io import live, refusals, shards, sidecars, snapshots
 from resplice.io.context import Context
 from resplice.io.gather import Gather, gathered
 from resplice.io.judging import refused_in
+from resplice.io.progress import by_marks, marked
 from resplice.io.proof import COVERAGE, Cover
 from resplice.io.work import planned
 from resplice.pipelines import launch, report
@@ -33,7 +35,7 @@ from resplice.transforms import provenance
 from resplice.transforms.coverage import Bucket, Standing
 from resplice.transforms.ranges import range_of
 from resplice.transforms.records import Exit, Reason, valid_video_id
-from resplice.transforms.replace import Snapshot, live_shards
+from resplice.transforms.replace import Shard, Snapshot, live_shards
 
 STAGES = ("plan", "repair", "validate", "merge")
 Standings = list[tuple[int, tuple[str, Standing, tuple[str, ...]]]]
@@ -51,14 +53,17 @@ def job(session: Session) -> None:
         session.say(f"report: {report.path(session.context)}")
 
 
+@launch.stage("verify")
 def verify(session: Session) -> None:
     """Cover every row, and say whether the coverage is complete."""
     context = session.context
     world = load_world(context)
     latest = snapshots.latest(context.workspace.store)
     session.note(f"verify: covering {len(world.bounds) + 1} ranges with snapshot {latest.number}")
-    with session.pipeline() as pipeline:
-        build(pipeline, context, world, latest, standings(context, world, latest))
+    live_ = live_now(context, latest)
+    parts = len(live_) + len(world.bounds) + 1
+    with session.progress(by_marks(context, "verify", parts)), session.pipeline() as pipeline:
+        build(pipeline, context, world, live_, standings(context, world, latest))
     live.clear(context, "verify")
     facts = _assemble(context, latest.number, len(world.bounds) + 1)
     session.finish("verify", facts["rows"], facts["rows"], 0, [], unit="row")
@@ -69,6 +74,12 @@ def verify(session: Session) -> None:
         session.note(f"verify: {stage} refused more than run.max_refused = {session.settings.run.max_refused}")
     if not facts["complete"] or exceeded:
         session.exit_code = Exit.INCOMPLETE
+
+
+def live_now(context: Context, latest: Snapshot) -> list[Shard]:
+    """Return the shards whose rows are the live results at this moment."""
+    found = snapshots.found_history(context.validation.store, context.settings.history.status_column)
+    return live_shards(latest, found)
 
 
 def standings(context: Context, world: World, latest: Snapshot) -> Standings:
@@ -99,18 +110,15 @@ def standings(context: Context, world: World, latest: Snapshot) -> Standings:
     ]
 
 
-def build(pipeline: Any, context: Context, world: World, latest: Snapshot, stands: Standings) -> Any:
+def build(pipeline: Any, context: Context, world: World, live_: list[Shard], stands: Standings) -> Any:
     """Compose the pipeline: index the live results, join them with the frozen rows by range, fill the buckets."""
     import apache_beam as beam
 
     from resplice.transforms.steps import JoinByKey, Tally
 
-    live_ = live_shards(
-        latest, snapshots.found_history(context.validation.store, context.settings.history.status_column)
-    )
     sides = by_range(pipeline, context, "verify", world, live_)
     sides["standings"] = pipeline | "Standings" >> beam.Create(stands)
-    covered = sides | "Cover" >> JoinByKey(Cover(context), "Place")
+    covered = sides | "Cover" >> JoinByKey(marked(context, "verify", "range", Cover(context), itemgetter(0)), "Place")
     return covered | "Counts" >> Tally(Gather(context, "verify", "counts"))
 
 

@@ -27,7 +27,7 @@ from resplice.pipelines.args import COMMANDS
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
-PENDING = ("resplice doctor", "--follow")
+PENDING: tuple[str, ...] = ()
 """What the documents tell of and this version has not yet. Empty it as they arrive: then they are tested, too."""
 
 _BLOCK = re.compile(r"(?:`([\w./-]+)`:\n\n)?^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -8,6 +8,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 from corpus import Corpus
+from finalizing import World, make, plain
 
 from resplice.pipelines import demo
 
@@ -51,3 +52,21 @@ def planned(recovered: Corpus, tmp_path: Path) -> Callable[[], Corpus]:
         return Corpus(recovered.folder, tmp_path / "workspace")
 
     return make
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    """A small world that is verified and can be finalized."""
+    return make(tmp_path)
+
+
+@pytest.fixture
+def on_beam() -> None:
+    """Run the pipelines of finalize on Beam."""
+
+
+@pytest.fixture
+def plain_path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Call the workers of finalize themselves where a test does not ask for Beam."""
+    if "on_beam" not in request.fixturenames:
+        plain(monkeypatch)

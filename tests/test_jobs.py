@@ -86,7 +86,8 @@ def build_merge(pipeline: Any, context: Context) -> Any:
 
 def build_verify(pipeline: Any, context: Context) -> Any:
     world, latest = baseline.load_world(context), snapshots.latest(context.workspace.store)
-    return verify.build(pipeline, context, world, latest, verify.standings(context, world, latest))
+    stands = verify.standings(context, world, latest)
+    return verify.build(pipeline, context, world, verify.live_now(context, latest), stands)
 
 
 JOBS: dict[str, tuple[Build, tuple[str, ...], tuple[str, ...]]] = {

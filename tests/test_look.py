@@ -81,7 +81,8 @@ def test_status_tells_ended_stages_by_their_summary_and_others_by_their_ledger(
 
 def test_status_tells_the_process_that_has_no_end(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     facts = said(capsys, "status", "--run-id", "r1")
-    assert facts["running"] == OPEN and facts["processes"] == [DONE, OPEN] and facts["coverage"] is None
+    assert facts["processes"] == [DONE, OPEN] and facts["coverage"] is None
+    assert facts["open"] == [{"seq": 2, "state": "unknown", "seen": OPEN["start"], "at_work": None}]
     assert main(["status", "--run-id", "r1"]) == 0
     out = capsys.readouterr().out
     assert "process 2 (validate) has recorded no end" in out and "raw_missing 4" in out
@@ -89,11 +90,11 @@ def test_status_tells_the_process_that_has_no_end(root: Path, capsys: pytest.Cap
 
 def test_status_tells_an_ended_run_and_its_coverage(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     store = LocalStore(str(root / "workspace"))
-    store.replace("runs/r1/run.json", provenance.document({"run_id": "r1", "processes": [OPEN, DONE]}), None)
+    store.replace("runs/r1/run.json", provenance.document({"run_id": "r1", "processes": [DONE]}), None)
     coverage = {"rows": 5, "complete": False, "buckets": {"validated": 4, "unaccounted": 1}}
     store.create("runs/r1/verify/coverage.json", provenance.document(coverage))
     facts = said(capsys, "status", "--run-id", "r1")
-    assert facts["running"] is None and facts["coverage"] == coverage
+    assert facts["open"] == [] and facts["coverage"] == coverage
     assert main(["status", "--run-id", "r1"]) == 0
     out = capsys.readouterr().out
     assert "coverage not complete: 5 rows, unaccounted 1, validated 4" in out and "no end" not in out

@@ -134,10 +134,23 @@ def test_files_have_exactly_their_keys_and_columns(recovered: Corpus) -> None:
         "snapshot", "not_selected", "originals_without_rows",
     }  # fmt: skip
     process = recovered.json("run.json")["processes"][0]
-    assert set(process) == {"seq", "command", "argv", "start", "end", "exit", "counts"}
+    assert set(process) == {
+        "seq", "command", "argv", "start", "end", "exit", "counts", "seconds", "host", "pid", "at_work",
+    }  # fmt: skip
+    assert list(process["seconds"]) == sorted(["baseline", "plan", "repair", "validate", "merge", "verify"])
     line = recovered.lines("repair/refused.jsonl")[0]
     assert set(line) == {"run_id", "stage", "unit", "segment", "reason", "detail", "at"}
     assert list(recovered.table("baseline/rows/00000.parquet")[0]) == ["id", "video_id", "segment_file"]
+
+
+def test_each_process_records_the_seconds_of_its_own_stages(again: Corpus) -> None:
+    before = again.json("run.json")["processes"]
+    assert again("validate") == again("verify") == 0
+    *first, validate, verify = again.json("run.json")["processes"]
+    assert first == before
+    assert (list(validate["seconds"]), list(verify["seconds"])) == (["validate"], ["verify"])
+    assert all(value >= 0 and round(value, 3) == value for value in (*validate["seconds"].values(),))
+    assert verify["at_work"] is None and verify["pid"] and verify["host"]
 
 
 def test_the_database_is_never_written_before_finalize(recovered: Corpus) -> None:
