@@ -99,7 +99,11 @@ def _planned(context: Context) -> int | None:
 
 def document(context: Context, stage: str, name: str) -> dict[str, Any] | None:
     """Return a JSON document of a stage of the run, None before the stage has written it."""
+    return _json(context.workspace.store, f"{context.stage(stage)}/{name}")
+
+
+def _json(store: Store, key: str) -> dict[str, Any] | None:
     try:
-        return documents.load(context.workspace.store, f"{context.stage(stage)}/{name}")  # type: ignore[no-any-return]
+        return documents.load(store, key)  # type: ignore[no-any-return]
     except FileNotFoundError:
         return None

@@ -37,7 +37,7 @@ def recover(session: Session) -> None:
     repair.repair(session)
     validate.validate(session)
     merge.merge(session)
-    verify.verify(session)
+    verify.prove(session)
     screen.show(session)
 
 

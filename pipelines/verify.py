@@ -47,10 +47,16 @@ def run(args: Any, resolved: Resolved, beam_argv: Sequence[str]) -> int:
 
 
 def job(session: Session) -> None:
-    """Verify, and say where the report is."""
-    verify(session)
+    """Verify, write the report, and say where it is."""
+    prove(session)
     if not session.dry:
         session.say(f"report: {report.path(session.context)}")
+
+
+def prove(session: Session) -> None:
+    """Verify, and write the report."""
+    verify(session)
+    report.write(session.context, session.seconds)
 
 
 @launch.stage("verify")
@@ -68,7 +74,6 @@ def verify(session: Session) -> None:
     facts = _assemble(context, latest.number, len(world.bounds) + 1)
     session.finish("verify", facts["rows"], facts["rows"], 0, [], unit="row")
     _show(session, facts)
-    report.write(context, {})
     exceeded = [stage for stage in STAGES if _exceeded(session, stage)]
     for stage in exceeded:
         session.note(f"verify: {stage} refused more than run.max_refused = {session.settings.run.max_refused}")
