@@ -22,7 +22,7 @@ from resplice.transforms.records import Damage
 
 Samples = NDArray[np.int16] | NDArray[np.int32]
 
-_BLOCK_FRAMES = 16_384
+_BLOCK_FRAMES = 1 << 16
 _SUBTYPES = {8: "PCM_S8", 16: "PCM_16", 24: "PCM_24"}
 _DTYPES: dict[int, type[np.int16] | type[np.int32]] = {8: np.int16, 16: np.int16, 24: np.int32}
 
@@ -82,7 +82,7 @@ def decode(data: bytes, max_bytes: int | None = None) -> Audio:
 def _decoded(data: bytes, declared: StreamInfo, dtype: np.dtype[Any], max_bytes: int | None) -> Audio:
     pcm = bytearray()
     for block in _blocks(data, dtype):
-        pcm += block.tobytes()
+        pcm += block.data
         _check_size(len(pcm), max_bytes)
     samples: Samples = np.frombuffer(pcm, dtype).reshape(-1, declared.channels)
     return Audio(samples, declared.rate, declared.bits, declared, pcm_md5(samples, declared.bits))
@@ -133,6 +133,13 @@ def encode(samples: Samples, rate: int, bits: int) -> bytes:
     return target.getvalue()
 
 
+def same(one: Samples, other: Samples, bits: int) -> bool:
+    """Return whether two blocks of left-justified samples are the same audio of `bits` bits."""
+    _check_samples(other, bits)
+    unused = other.dtype.itemsize * 8 - bits
+    return np.array_equal(one >> unused, other >> unused)
+
+
 def pcm_md5(samples: Samples, bits: int) -> str:
     """Return the MD5 that STREAMINFO would declare for `samples`: 32 lower-case hexadecimal digits.
 
@@ -148,14 +155,17 @@ def pcm_md5(samples: Samples, bits: int) -> str:
 def _packed(block: Samples, bits: int) -> bytes:
     """Return left-justified samples as FLAC packs them for its MD5."""
     unused = block.dtype.itemsize * 8 - bits
+    if not unused:
+        return np.ascontiguousarray(block, dtype="<i2").data.cast("B")
     little = np.ascontiguousarray(block >> unused, dtype="<i4").view(np.uint8)
     return little.reshape(-1, 4)[:, : bits // 8].tobytes()
 
 
 def _blocks(data: bytes, dtype: np.dtype[Any]) -> Iterator[NDArray[Any]]:
-    """Yield the samples in blocks of a fixed size, to the end that the decoder finds."""
+    """Yield the samples in blocks, each in the memory of the one before, to the end that the decoder finds."""
     with _ForwardFile(io.BytesIO(data)) as source:
-        while len(block := source.read(_BLOCK_FRAMES, dtype=dtype.name, always_2d=True)):
+        buffer = np.empty((_BLOCK_FRAMES, source.channels), dtype)
+        while len(block := source.read(out=buffer)):
             yield block
 
 

@@ -1,0 +1,227 @@
+"""Speed of `resplice repair --workers 2` against a script written by hand, and against soundfile alone.
+
+    python benchmarks/repair.py [--quick] [--hours 12] [--rounds 5]
+
+Builds a corpus of speech-like recordings (16 kHz mono, each of 30 to 120 s, ten a video; about a hundred of them are
+different) whose split rows have no transcribed tars yet, and repairs all of it, with two processes on each side:
+
+- `resplice`: the command `repair --workers 2 --quiet`, after `baseline` and `plan`, which are not in the figure;
+- `rival`: `rival_repair.py`, a pool of two processes;
+- `limit`: nothing but decode, encode and decode of the same originals by soundfile, in a pool of two processes.
+
+Each round runs the three one after the other, every second one the other way round. A figure is the median of the
+rounds' seconds inside the command: from its call, after the imports of its process (for resplice also Beam's), to its
+end. So these are in it: reading plan and rows, starting Beam's runner and the workers (resplice's import numpy and
+soundfile, the pools fork), reading the raw tars from the page cache, MD5 of each raw FLAC, split, encoding, MD5 of each
+written FLAC, writing the tars (resplice's also: index, sidecar, ledger, SHA-256 of tars and members, fsync) and reading
+them back. The samples of both sides must have the MD5s that the corpus was composed with. Exit 1 if they have not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import hashlib
+import importlib
+import io
+import multiprocessing
+import os
+import random
+import shutil
+import sqlite3
+import statistics
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import rival_repair
+import soundfile
+
+from resplice.pipelines.__main__ import main as resplice_main
+from resplice.pipelines.demo_audio import compose, phrases
+
+SHORTEST_S, LONGEST_S = 30.0, 120.0
+ORIGINALS = 10
+DIFFERENT = 96
+QUICK_HOURS = 0.05
+WORKERS = 2
+RUN = "bench"
+LOADED_LATE = (
+    "apache_beam.runners.portability.fn_api_runner",
+    "resplice.pipelines.options",
+    "resplice.pipelines.repair",
+    "resplice.transforms.steps",
+    "sqlalchemy.dialects.sqlite",
+)
+"""What the command imports when it runs."""
+ROWS = "(id integer primary key, video_id text, segment_file text, transcription text, language text, duration_s real,"
+OPTIONS = ["--config", "resplice.toml", "--run-id", RUN, "--quiet"]
+Truth = dict[tuple[str, str], str]
+
+
+class Original(NamedTuple):
+    """A recording: its FLAC and its seconds, and the seconds and the MD5 of the PCM of each of its pieces."""
+
+    flac: bytes
+    seconds: float
+    pieces: list[tuple[float, str]]
+
+
+def original(number: int) -> Original:
+    """Return one of the different originals, and what it must be cut into."""
+    rng = np.random.default_rng(number)
+    recording = compose(phrases(rng, rng.uniform(SHORTEST_S, LONGEST_S)), 1, rng)
+    rate = recording.layout.rate
+    pieces = [((end - begin) / rate, recording.md5(begin, end)) for begin, end in recording.pieces]
+    return Original(recording.flac, recording.layout.length / rate, pieces)
+
+
+def build(root: Path, hours: float) -> tuple[float, Truth]:
+    """Write a corpus of about some hours; return its seconds, and the MD5 of each segment's PCM by video and stem."""
+    for folder in ("raw", "transcribed", "validation"):
+        (root / folder).mkdir()
+    (root / "resplice.toml").touch()
+    videos = max(2, round(hours * 3600 / (ORIGINALS * (SHORTEST_S + LONGEST_S) / 2)))
+    with multiprocessing.Pool() as pool:
+        originals = pool.map(original, range(min(DIFFERENT, videos * ORIGINALS)))
+    chosen = random.Random(1)
+    total_s, rows, truth = 0.0, [], {}
+    for video in (f"video{number:04d}" for number in range(videos)):
+        with tarfile.open(root / "raw" / f"{video}.tar", "w") as tar:
+            for name in (f"{number:05d}" for number in range(ORIGINALS)):
+                flac, seconds, pieces = chosen.choice(originals)
+                total_s += seconds
+                info = tarfile.TarInfo(f"{video}/segments/{name}.flac")
+                info.size = len(flac)
+                tar.addfile(info, io.BytesIO(flac))
+                for index, (piece_s, md5) in enumerate(pieces):
+                    rows.append((video, f"{name}.flac_split{index}", "some twenty characters", "en", piece_s))
+                    truth[video, f"{name}_split{index}"] = md5
+    with sqlite3.connect(root / "corpus.sqlite") as database:
+        database.execute(f"create table transcription_results {ROWS} created_at text)")
+        database.execute("create index by_video on transcription_results (video_id)")
+        database.execute("create table videos (video_id text, status text, validation_status text, updated_at text)")
+        names = "video_id, segment_file, transcription, language, duration_s"
+        database.executemany(f"insert into transcription_results ({names}) values (?, ?, ?, ?, ?)", rows)
+    return total_s, truth
+
+
+def time_resplice(root: Path, out: Path) -> float:
+    """Return the seconds of one repair; its tars are moved to `out` afterwards."""
+    for module in LOADED_LATE:
+        importlib.import_module(module)
+    os.chdir(root)
+    made = root / "workspace" / "runs" / RUN / "repair"
+    began = time.perf_counter()
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        code = resplice_main(["repair", *OPTIONS, "--workers", str(WORKERS)])
+    seconds = time.perf_counter() - began
+    if code:
+        raise SystemExit(f"repair ended with {code}: {said.getvalue()}")
+    (made / "transcribed").rename(out)
+    shutil.rmtree(made)
+    return seconds
+
+
+def time_rival(root: Path, out: Path) -> float:
+    """Return the seconds of one repair by the rival."""
+    out.mkdir()
+    began = time.perf_counter()
+    rival_repair.run(root, out, WORKERS)
+    return time.perf_counter() - began
+
+
+def recode(raw: Path) -> None:
+    """Decode, encode and decode the originals of a raw tar."""
+    with tarfile.open(raw) as tar:
+        for member in tar:
+            flac = io.BytesIO(tar.extractfile(member).read())
+            samples, rate = soundfile.read(flac, dtype="int16", always_2d=True)
+            soundfile.read(io.BytesIO(rival_repair.encode(samples, rate)), dtype="int16", always_2d=True)
+
+
+def time_limit(root: Path, out: Path) -> float:
+    """Return the seconds of soundfile alone."""
+    began = time.perf_counter()
+    with multiprocessing.Pool(WORKERS) as pool:
+        for _ in pool.imap_unordered(recode, sorted((root / "raw").glob("*.tar"))):
+            pass
+    return time.perf_counter() - began
+
+
+SIDES: dict[str, Callable[[Path, Path], float]] = {"resplice": time_resplice, "rival": time_rival, "limit": time_limit}
+
+
+def measure(root: Path, rounds: int) -> dict[str, list[float]]:
+    """Return the seconds of each round of each side; the tars of the last round stay in `root/{side}`."""
+    seconds: dict[str, list[float]] = {side: [] for side in SIDES}
+    for number in range(rounds):
+        for side in list(SIDES)[:: -1 if number % 2 else 1]:
+            shutil.rmtree(root / side, ignore_errors=True)
+            os.sync()  # what one side wrote is not to be flushed in the time of the next
+            with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
+                seconds[side].append(process.submit(SIDES[side], root, root / side).result())
+        told = ", ".join(f"{side} {took[-1]:.2f} s" for side, took in seconds.items())
+        print(f"round {number + 1}: {told}", flush=True)
+    return seconds
+
+
+def pcm_md5s(tar: Path) -> Truth:
+    """Return the MD5 of the samples that each FLAC of a transcribed tar decodes to, by video and stem."""
+    found = {}
+    with tarfile.open(tar) as members:
+        for member in members:
+            video, _, name = member.name.partition("/segments/")
+            if name:
+                flac = io.BytesIO(members.extractfile(member).read())
+                samples, _ = soundfile.read(flac, dtype="int16", always_2d=True)
+                found[video, Path(name).stem] = hashlib.md5(samples).hexdigest()
+    return found
+
+
+def check(root: Path, truth: Truth) -> None:
+    """Raise SystemExit unless both sides wrote exactly the segments that the corpus was composed of."""
+    for side in ("resplice", "rival"):
+        with multiprocessing.Pool() as pool:
+            tars = pool.map(pcm_md5s, sorted((root / side).glob("*_transcribed.tar")))
+        made = {segment: md5 for tar in tars for segment, md5 in tar.items()}
+        if made != truth:
+            wrong = sum(made.get(segment) != truth.get(segment) for segment in {*made, *truth})
+            raise SystemExit(f"{side}: {wrong} of {len(truth)} segments do not have the PCM they were composed of")
+    print(f"both sides made the same PCM of {len(truth)} segments")
+
+
+def main() -> int:
+    """Measure, check and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--hours", type=float, default=12.0, help="audio in the corpus (default %(default)s)")
+    parser.add_argument("--rounds", type=int, default=5, help="(default %(default)s)")
+    parser.add_argument("--quick", action="store_true", help="one round of a few minutes of audio: no figure to trust")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        audio_s, truth = build(root, QUICK_HOURS if args.quick else args.hours)
+        print(f"{audio_s / 3600:.2f} h of audio in {len(list((root / 'raw').iterdir()))} videos", flush=True)
+        for stage in ("baseline", "plan"):
+            command = [sys.executable, "-m", "resplice.pipelines", stage, *OPTIONS]
+            subprocess.run(command, cwd=root, check=True, stdout=subprocess.DEVNULL)
+        seconds = measure(root, 1 if args.quick else args.rounds)
+        check(root, truth)
+    medians = {side: statistics.median(took) for side, took in seconds.items()}
+    for side, median in medians.items():
+        speed = audio_s / 3600 / median / WORKERS
+        print(f"{side:9} {median:6.2f} s  {speed:.3f} hours of audio a second and core")
+    for side in ("rival", "limit"):
+        print(f"resplice has {medians[side] / medians['resplice']:.2f} of the speed of the {side}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
