@@ -1,7 +1,6 @@
 """What `repair.py` measures resplice against: the same repair as a script written by hand, fast and for one corpus.
 
-It holds a video in memory, believes every header, takes every original as split and stops at the first error. The
-splitter is resplice's, so that both sides cut the same.
+It holds a video in memory, believes every header, takes every original as split and stops at the first error.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from typing import Any
 
 import soundfile
 
-from resplice.transforms.polish import split
+from resplice.transforms.polish import split  # so that both sides cut the same
 
 
 def decode(flac: bytes) -> tuple[Any, int]:
@@ -30,7 +29,7 @@ def decode(flac: bytes) -> tuple[Any, int]:
 
 
 def encode(samples: Any, rate: int) -> bytes:
-    """Return samples as FLAC; level 0.0 is the fastest."""
+    """Return samples as FLAC, at the fastest level."""
     target = io.BytesIO()
     soundfile.write(target, samples, rate, "PCM_16", format="FLAC", compression_level=0.0)
     return target.getvalue()
@@ -46,8 +45,7 @@ def regenerate(video: str, name: str, flac: bytes, rows: dict[str, Any], files: 
         files[f"{video}/segments/{stem}.flac"] = encode(samples[start:end], rate)
         content = {"video_id": video, "segment_file": row["segment_file"], "stem": stem, "original": name,
                    "split_index": index, "start_s": start / rate, "end_s": end / rate, "row": row}  # fmt: skip
-        document = json.dumps(content, sort_keys=True, ensure_ascii=False, indent=2) + "\n"
-        files[f"{video}/transcriptions/{stem}.json"] = document.encode()
+        files[f"{video}/transcriptions/{stem}.json"] = json.dumps(content, sort_keys=True).encode()
 
 
 def repair(root: Path, out: Path, raw: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import operator
+import pickle
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +26,9 @@ class Cut:
     end: int | None
     frames: int
     flac: bytes | None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Cut, (self.start, self.end, self.frames, self.flac and pickle.PickleBuffer(self.flac))
 
 
 @dataclass(frozen=True)
