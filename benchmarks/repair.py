@@ -16,6 +16,9 @@ soundfile, the pools fork), reading the raw tars from the page cache, MD5 of eac
 written FLAC, writing the tars (resplice's also: index, sidecar, ledger, SHA-256 of tars and members, fsync) and reading
 them back. The rival and the limit write nothing to the disk that they wait for.
 
+Seconds of CPU, of a side's processes together, are printed too: on a disturbed machine, or where a slow disk decides
+(a folder in memory, TMPDIR=/dev/shm, leaves it out), they tell more.
+
 In the end all segments of both sides are decoded: their samples must have the MD5s that the corpus was composed with,
 else exit 1. 12 hours need about 3 GB in the temporary folder.
 """
@@ -31,6 +34,7 @@ import logging
 import multiprocessing
 import os
 import random
+import resource
 import shutil
 import sqlite3
 import statistics
@@ -48,6 +52,7 @@ import numpy as np
 import rival_repair
 import soundfile
 
+from resplice.io import pool
 from resplice.pipelines.__main__ import main as resplice_main
 from resplice.pipelines.demo_audio import compose, phrases
 
@@ -68,6 +73,13 @@ LOADED_LATE = (
 ROWS = "(id integer primary key, video_id text, segment_file text, transcription text, language text, duration_s real,"
 OPTIONS = ["--config", "resplice.toml", "--run-id", RUN, "--quiet"]
 Truth = dict[tuple[str, str], str]
+
+
+class Took(NamedTuple):
+    """What a command took: seconds, and seconds of CPU of its process and of those that it started and ended."""
+
+    seconds: float
+    cpu_s: float
 
 
 class Original(NamedTuple):
@@ -93,8 +105,8 @@ def build(root: Path, hours: float, different: int) -> tuple[float, Truth]:
         (root / folder).mkdir()
     (root / "resplice.toml").touch()
     videos = max(2, round(hours * 3600 / (ORIGINALS * (SHORTEST_S + LONGEST_S) / 2)))
-    with multiprocessing.Pool() as pool:
-        originals = pool.map(original, range(different))
+    with multiprocessing.Pool() as processes:
+        originals = processes.map(original, range(different))
     chosen = random.Random(1)
     total_s, rows, truth = 0.0, [], {}
     for video in (f"video{number:04d}" for number in range(videos)):
@@ -117,31 +129,40 @@ def build(root: Path, hours: float, different: int) -> tuple[float, Truth]:
     return total_s, truth
 
 
-def time_resplice(root: Path, out: Path) -> float:
-    """Return the seconds of one repair; its tars are moved to `out` afterwards."""
+def cpu_s() -> float:
+    """Return the seconds of CPU that this process and its ended children have used."""
+    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
+
+def clock(command: Callable[[], object], after: Callable[[], object] = lambda: None) -> Took:
+    """Run a command; `after`, what ends its processes, is not in its seconds."""
+    cpu, began = cpu_s(), time.perf_counter()
+    command()
+    seconds = time.perf_counter() - began
+    after()
+    return Took(seconds, cpu_s() - cpu)
+
+
+def time_resplice(root: Path, out: Path) -> Took:
+    """Clock one repair; its tars are moved to `out` afterwards."""
     logging.disable(logging.WARNING)  # Beam misses Google's libraries
     for module in LOADED_LATE:
         importlib.import_module(module)
     logging.disable(logging.NOTSET)
     os.chdir(root)
     made = root / "workspace" / "runs" / RUN / "repair"
-    began = time.perf_counter()
-    with contextlib.redirect_stdout(io.StringIO()) as said:
-        code = resplice_main(["repair", *OPTIONS, "--workers", str(WORKERS)])
-    seconds = time.perf_counter() - began
-    if code:
-        raise SystemExit(f"repair ended with {code}: {said.getvalue()}")
+    with contextlib.redirect_stdout(io.StringIO()):
+        took = clock(lambda: resplice_main(["repair", *OPTIONS, "--workers", str(WORKERS)]), pool.close_all)
     (made / "transcribed").rename(out)
     shutil.rmtree(made)
-    return seconds
+    return took
 
 
-def time_rival(root: Path, out: Path) -> float:
-    """Return the seconds of one repair by the rival."""
+def time_rival(root: Path, out: Path) -> Took:
+    """Clock one repair by the rival."""
     out.mkdir()
-    began = time.perf_counter()
-    rival_repair.run(root, out, WORKERS)
-    return time.perf_counter() - began
+    return clock(lambda: rival_repair.run(root, out, WORKERS))
 
 
 def recode(raw: Path) -> None:
@@ -153,30 +174,33 @@ def recode(raw: Path) -> None:
             soundfile.read(io.BytesIO(rival_repair.encode(samples, rate)), dtype="int16", always_2d=True)
 
 
-def time_limit(root: Path, out: Path) -> float:
-    """Return the seconds of soundfile alone."""
-    began = time.perf_counter()
-    with multiprocessing.Pool(WORKERS) as pool:
-        for _ in pool.imap_unordered(recode, sorted((root / "raw").glob("*.tar"))):
+def recode_all(root: Path) -> None:
+    """Decode, encode and decode all originals."""
+    with multiprocessing.Pool(WORKERS) as processes:
+        for _ in processes.imap_unordered(recode, sorted((root / "raw").glob("*.tar"))):
             pass
-    return time.perf_counter() - began
 
 
-SIDES: dict[str, Callable[[Path, Path], float]] = {"resplice": time_resplice, "rival": time_rival, "limit": time_limit}
+def time_limit(root: Path, out: Path) -> Took:
+    """Clock soundfile alone."""
+    return clock(lambda: recode_all(root))
 
 
-def measure(root: Path, rounds: int) -> dict[str, list[float]]:
-    """Return the seconds of each round of each side; the tars of the last round stay in `root/{side}`."""
-    seconds: dict[str, list[float]] = {side: [] for side in SIDES}
+SIDES: dict[str, Callable[[Path, Path], Took]] = {"resplice": time_resplice, "rival": time_rival, "limit": time_limit}
+
+
+def measure(root: Path, rounds: int) -> dict[str, list[Took]]:
+    """Return what each round of each side took; the tars of the last round stay in `root/{side}`."""
+    clocked: dict[str, list[Took]] = {side: [] for side in SIDES}
     for number in range(rounds):
         for side in list(SIDES)[:: -1 if number % 2 else 1]:
             shutil.rmtree(root / side, ignore_errors=True)
             os.sync()  # what one side wrote is not to be flushed in the time of the next
             with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
-                seconds[side].append(process.submit(SIDES[side], root, root / side).result())
-        told = ", ".join(f"{side} {took[-1]:.2f} s" for side, took in seconds.items())
+                clocked[side].append(process.submit(SIDES[side], root, root / side).result())
+        told = ", ".join(f"{side} {took[-1].seconds:.2f} s" for side, took in clocked.items())
         print(f"round {number + 1}: {told}", flush=True)
-    return seconds
+    return clocked
 
 
 def pcm_md5s(tar: Path) -> Truth:
@@ -195,8 +219,8 @@ def pcm_md5s(tar: Path) -> Truth:
 def check(root: Path, truth: Truth) -> None:
     """Raise SystemExit unless both sides wrote exactly the segments that the corpus was composed of."""
     for side in ("resplice", "rival"):
-        with multiprocessing.Pool() as pool:
-            tars = pool.map(pcm_md5s, sorted((root / side).glob("*_transcribed.tar")))
+        with multiprocessing.Pool() as processes:
+            tars = processes.map(pcm_md5s, sorted((root / side).glob("*_transcribed.tar")))
         made = {segment: md5 for tar in tars for segment, md5 in tar.items()}
         if made != truth:
             wrong = sum(made.get(segment) != truth.get(segment) for segment in {*made, *truth})
@@ -218,14 +242,15 @@ def main() -> int:
         for stage in ("baseline", "plan"):
             command = [sys.executable, "-m", "resplice.pipelines", stage, *OPTIONS]
             subprocess.run(command, cwd=root, check=True, stdout=subprocess.DEVNULL)
-        seconds = measure(root, 1 if args.quick else args.rounds)
+        clocked = measure(root, 1 if args.quick else args.rounds)
         check(root, truth)
-    medians = {side: statistics.median(took) for side, took in seconds.items()}
-    for side, median in medians.items():
-        speed = audio_s / 3600 / median / WORKERS
-        print(f"{side:9} {median:6.2f} s  {speed:.3f} hours of audio a second and core")
+    medians = {side: Took(*map(statistics.median, zip(*took, strict=True))) for side, took in clocked.items()}
+    for side, (seconds, cpu) in medians.items():
+        speed = audio_s / 3600 / seconds / WORKERS
+        print(f"{side:9} {seconds:6.2f} s  {speed:.3f} hours of audio a second and core  ({cpu:.2f} s of CPU)")
     for side in ("rival", "limit"):
-        print(f"resplice has {medians[side] / medians['resplice']:.2f} of the speed of the {side}")
+        speed, cpu = (ours / theirs for ours, theirs in zip(medians[side], medians["resplice"], strict=True))
+        print(f"resplice has {speed:.2f} of the speed of the {side} ({cpu:.2f} by CPU)")
     return 0
 
 
