@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +21,8 @@ from resplice.transforms.records import Damage
 
 Samples = NDArray[np.int16] | NDArray[np.int32]
 
-_BLOCK_FRAMES = 16_384
+_BLOCK_FRAMES = 1 << 19
+_HASHED_FRAMES = 1 << 16
 _SUBTYPES = {8: "PCM_S8", 16: "PCM_16", 24: "PCM_24"}
 _DTYPES: dict[int, type[np.int16] | type[np.int32]] = {8: np.int16, 16: np.int16, 24: np.int32}
 
@@ -80,12 +80,22 @@ def decode(data: bytes, max_bytes: int | None = None) -> Audio:
 
 
 def _decoded(data: bytes, declared: StreamInfo, dtype: np.dtype[Any], max_bytes: int | None) -> Audio:
-    pcm = bytearray()
-    for block in _blocks(data, dtype):
-        pcm += block.tobytes()
-        _check_size(len(pcm), max_bytes)
-    samples: Samples = np.frombuffer(pcm, dtype).reshape(-1, declared.channels)
+    with _ForwardFile(io.BytesIO(data)) as source:
+        frames = min(declared.samples or _BLOCK_FRAMES, _BLOCK_FRAMES) + 1  # one more, to see the end
+        samples: Samples = source.read(out=np.empty((frames, source.channels), dtype))
+        _check_size(samples.nbytes, max_bytes)
+        if len(samples) == frames:
+            samples = _all(source, samples, max_bytes)
     return Audio(samples, declared.rate, declared.bits, declared, pcm_md5(samples, declared.bits))
+
+
+def _all(source: _ForwardFile, block: NDArray[Any], max_bytes: int | None) -> NDArray[Any]:
+    """Return all samples, to the end that the decoder finds; the first block of them is read, and overwritten."""
+    pcm = bytearray(block.data)
+    while len(more := source.read(out=block)):
+        pcm += more.data
+        _check_size(len(pcm), max_bytes)
+    return np.frombuffer(pcm, block.dtype).reshape(-1, block.shape[1])
 
 
 def _before_a_tail(data: bytes, declared: StreamInfo, dtype: np.dtype[Any], max_bytes: int | None) -> Audio | None:
@@ -133,6 +143,12 @@ def encode(samples: Samples, rate: int, bits: int) -> bytes:
     return target.getvalue()
 
 
+def same(one: Samples, other: Samples, bits: int) -> bool:
+    """Return whether two blocks of left-justified samples are the same audio of `bits` bits."""
+    unused = other.dtype.itemsize * 8 - bits
+    return np.array_equal(one >> unused, other >> unused)
+
+
 def pcm_md5(samples: Samples, bits: int) -> str:
     """Return the MD5 that STREAMINFO would declare for `samples`: 32 lower-case hexadecimal digits.
 
@@ -140,23 +156,18 @@ def pcm_md5(samples: Samples, bits: int) -> str:
     """
     _check_samples(samples, bits)
     digest = hashlib.md5(usedforsecurity=False)
-    for start in range(0, len(samples), _BLOCK_FRAMES):
-        digest.update(_packed(samples[start : start + _BLOCK_FRAMES], bits))
+    for start in range(0, len(samples), _HASHED_FRAMES):
+        digest.update(_packed(samples[start : start + _HASHED_FRAMES], bits))
     return digest.hexdigest()
 
 
-def _packed(block: Samples, bits: int) -> bytes:
+def _packed(block: Samples, bits: int) -> bytes | memoryview:
     """Return left-justified samples as FLAC packs them for its MD5."""
     unused = block.dtype.itemsize * 8 - bits
+    if not unused:
+        return np.ascontiguousarray(block, dtype="<i2").data.cast("B")
     little = np.ascontiguousarray(block >> unused, dtype="<i4").view(np.uint8)
     return little.reshape(-1, 4)[:, : bits // 8].tobytes()
-
-
-def _blocks(data: bytes, dtype: np.dtype[Any]) -> Iterator[NDArray[Any]]:
-    """Yield the samples in blocks of a fixed size, to the end that the decoder finds."""
-    with _ForwardFile(io.BytesIO(data)) as source:
-        while len(block := source.read(_BLOCK_FRAMES, dtype=dtype.name, always_2d=True)):
-            yield block
 
 
 def _without_count(data: bytes) -> bytes:

@@ -19,7 +19,7 @@ from resplice.io.ledger import Entry
 from resplice.io.rows import Row
 from resplice.io.sandbox import Sandbox
 from resplice.io.snapshots import object_key
-from resplice.io.spool import Spool, read_index
+from resplice.io.spool import Spool
 from resplice.io.store import Blob, Place
 from resplice.io.tarstate import RAW, TRANSCRIBED, TarState, open_tar
 from resplice.io.work import Item, Planned
@@ -74,13 +74,14 @@ class Rebuild:
     def _rebuilt(self, video: Planned, rows: list[Row], before: Entry | None) -> Entry:
         context, id_ = self._context, video.video_id
         raw = self._raw(video)
-        if self._frozen and provenance.rows_digest(row.columns for row in rows) != video.rows_digest:
+        rows_digest = provenance.rows_digest(row.columns for row in rows)
+        if self._frozen and rows_digest != video.rows_digest:
             raise Refusal(Reason.DRIFTED, "the rows are not those of the baseline; --refresh freezes them anew")
         names, bad = read_names(rows, raw.names)
         repack.check_names(names, bad)
         metadata = self._metadata(video, raw)
         inputs = {"raw": self._remembered(before, "raw", context.raw, f"{id_}.tar", raw.token)}
-        print_ = self._fingerprint(inputs["raw"][1], rows, metadata)
+        print_ = self._fingerprint(inputs["raw"][1], rows_digest, metadata)
         tar_key = f"{self._stage}/transcribed/{tar_name(id_)}"
         intact = before is not None and before.fingerprint == print_ and self._intact(before, tar_key)
         if before and not again(before.outcome, context.settings.run.retry, intact):
@@ -90,15 +91,15 @@ class Rebuild:
             pieces = self._regenerate(raw, names, id_, spool)
             self._jsons(id_, {row.id: row for row in rows}, names, pieces, spool)
             spool.add("metadata.json", metadata)
-            index = spool.write_tar(tar)
-            inputs["tar"] = ["", sidecars.file_digest(Path(tar.name))]
-            self._check_same(before, print_, inputs["tar"][1], id_)
+            index, sha = spool.write_tar(tar.file)
+            self._check_same(before, print_, sha, id_)
             context.workspace.store.replace(tar_key, Path(tar.name), None)
-        if read_index(context.workspace.store, tar_key) != index:
-            raise RuntimeError(f"{id_}: the repaired tar does not read back as it was written")
+            if not spool.is_in(context.workspace.store, tar_key):
+                raise RuntimeError(f"{id_}: the repaired tar does not read back as it was written")
+        inputs["tar"] = ["", sha]
         evidence = {
             "fingerprint": print_,
-            "rows_digest": provenance.rows_digest(row.columns for row in rows),
+            "rows_digest": rows_digest,
             "metadata_sha256": provenance.sha256(metadata),
             "plugins": self._plugins,
         }
@@ -135,11 +136,11 @@ class Rebuild:
                     blob.close()
         return b"{}\n"
 
-    def _fingerprint(self, raw_sha256: str, rows: Sequence[Row], metadata: bytes) -> str:
+    def _fingerprint(self, raw_sha256: str, rows_digest: str, metadata: bytes) -> str:
         settings = self._context.settings
         return fingerprint(
             raw=raw_sha256,
-            rows=provenance.rows_digest(row.columns for row in rows),
+            rows=rows_digest,
             metadata=provenance.sha256(metadata),
             polish=settings.polish,
             repair=settings.repair,

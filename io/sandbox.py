@@ -1,13 +1,14 @@
 """A worker process that may crash, hang or exhaust its memory: that costs one call, never the run.
 
-Parent and child exchange frames (8 bytes of length, then the bytes) over two pipes. A call is: the function's name → an
-empty frame once its module is imported → the pickled arguments → the pickled answer.
+Parent and child exchange messages (`messages`) over two pipes. A call is: the function's name → no part once its module
+is imported → the pickled arguments → the pickled answer.
 """
 
 from __future__ import annotations
 
 import contextlib
 import faulthandler
+import fcntl
 import importlib
 import json
 import os
@@ -15,15 +16,15 @@ import pickle
 import resource
 import selectors
 import signal
-import struct
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import IO, Any, NoReturn
 
+from resplice.io import messages
 from resplice.transforms.records import Damage, Reason, Refusal, UserError
 
 START_S = 120.0  # to start Python and import the function's module, on a cold disk
@@ -32,7 +33,8 @@ GRACE_S = 5.0  # after its time for a child to be killed, before it ends itself
 RECYCLE_AFTER = 2000  # calls: bounds what a leaking decoder can gather
 _BOOT = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from resplice.io.sandbox import serve; serve()"
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
-_LENGTH = struct.Struct("<Q")
+_HEAP = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(64 << 20)}
+"""glibc keeps blocks of audio that are free; by default it returns them, and the kernel zeroes them again each time."""
 _CHUNK = 1 << 20
 _LOADED: set[str] = set()  # modules of functions, in the child
 
@@ -65,14 +67,15 @@ class Sandbox:
                 `crashed` for any exception of the function other than the three below, or a result without a pickle.
             Refusal, Damage, UserError: as the function raised them.
         """
-        request = pickle.dumps(args, protocol=pickle.HIGHEST_PROTOCOL)
+        request = messages.pickled(tuple(pickle.PickleBuffer(arg) if isinstance(arg, bytes) else arg for arg in args))
         if self._calls >= RECYCLE_AFTER:
             self.close()
         try:
             child = self._child = self._child or self._start()
             self._calls += 1
-            answer = _exchange(child, function.encode(), START_S) or _exchange(child, request, self._timeout_s)
-        except BaseException:  # also Ctrl-C: the pipes are in the middle of a frame
+            answer = _Exchange(child, [function.encode()], START_S).answer()
+            answer = answer or _Exchange(child, request, self._timeout_s).answer()
+        except BaseException:  # also Ctrl-C: the pipes are in the middle of a message
             self.close()
             raise
         return self._open(answer)
@@ -91,16 +94,17 @@ class Sandbox:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,  # a group of its own: what a plug-in starts is killed with it, no Ctrl-C
-            env={**os.environ, **dict.fromkeys(_THREADS, "1")},
+            env={**_HEAP, **os.environ, **dict.fromkeys(_THREADS, "1")},
         )
         for pipe in (child.stdin, child.stdout):
             os.set_blocking(_pipe(pipe).fileno(), False)
+            _widen(_pipe(pipe).fileno())
         return child
 
-    def _open(self, answer: bytes) -> Any:
+    def _open(self, answer: Sequence[bytes]) -> Any:
         """Return the result in an answer, or raise what the child reports."""
         try:
-            kind, content = pickle.loads(answer)
+            kind, content = pickle.loads(answer[0], buffers=answer[1:])
         except Exception as error:
             raise Refusal(Reason.CRASHED, f"the worker's answer cannot be read: {_describe(error)}") from error
         if kind == "returned":
@@ -115,44 +119,62 @@ def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
     return pipe
 
 
-def _exchange(child: subprocess.Popen[bytes], frame: bytes, timeout_s: float) -> bytes:
-    """Send one frame and return the next one of the child; both are watched, as it may answer before it has read."""
-    deadline = time.monotonic() + timeout_s
-    outgoing = memoryview(_LENGTH.pack(len(frame)) + frame)
-    incoming = bytearray()
-    stdin, stdout = _pipe(child.stdin), _pipe(child.stdout)
-    with selectors.DefaultSelector() as selector:
-        selector.register(stdin, selectors.EVENT_WRITE)
-        selector.register(stdout, selectors.EVENT_READ)
-        while True:
-            events = selector.select(max(deadline - time.monotonic(), 0))
-            if time.monotonic() >= deadline:
-                raise Refusal(Reason.TIMEOUT, f"no answer in {timeout_s:g} s")
+def _widen(pipe: int) -> None:
+    """Let a pipe hold more than 64 KiB, where the system allows it: fewer switches between the two processes."""
+    with contextlib.suppress(OSError, AttributeError):  # Linux only
+        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _CHUNK)
+
+
+class _Exchange:
+    """Sending one message while the next one of the child is awaited: it may answer before it has read."""
+
+    def __init__(self, child: subprocess.Popen[bytes], parts: Sequence[messages.Part], timeout_s: float) -> None:
+        self._child = child
+        self._outgoing = [memoryview(part) for part in (messages.head(parts), *parts)]
+        self._timeout_s = timeout_s
+        self._deadline = time.monotonic() + timeout_s
+
+    def answer(self) -> list[bytes]:
+        """Return the parts of the child's message."""
+        with selectors.DefaultSelector() as self._selector:
+            self._selector.register(_pipe(self._child.stdin), selectors.EVENT_WRITE, data="send")
+            self._selector.register(_pipe(self._child.stdout), selectors.EVENT_READ)
+            (count,) = messages.LENGTH.unpack(self._read(messages.LENGTH.size))
+            lengths = messages.LENGTH.iter_unpack(self._read(count * messages.LENGTH.size))
+            return [self._read(length) for (length,) in lengths]
+
+    def _read(self, size: int) -> bytes:
+        blocks = []
+        while size:
+            events = self._selector.select(max(self._deadline - time.monotonic(), 0))
+            if time.monotonic() >= self._deadline:
+                raise Refusal(Reason.TIMEOUT, f"no answer in {self._timeout_s:g} s")
             for key, _ in events:
-                if key.fileobj is stdout:
-                    if _receive(child, stdout.fileno(), incoming):
-                        return bytes(memoryview(incoming)[_LENGTH.size :])
-                elif not (outgoing := _send(stdin.fileno(), outgoing)):
-                    selector.unregister(stdin)
+                if key.data:
+                    self._send()
+                else:
+                    blocks.append(self._receive(min(size, _CHUNK)))
+                    size -= len(blocks[-1])
+        return b"".join(blocks)
 
+    def _receive(self, most: int) -> bytes:
+        """Return what the pipe holds; its end is a death."""
+        block = os.read(_pipe(self._child.stdout).fileno(), most)
+        if not block:
+            raise _death(self._child)
+        return block
 
-def _send(fd: int, outgoing: memoryview) -> memoryview:
-    """Write what the pipe takes and return the rest; nothing is left to send to a child that is gone."""
-    try:
-        return outgoing[os.write(fd, outgoing[:_CHUNK]) :]
-    except BrokenPipeError:
-        return outgoing[:0]
-
-
-def _receive(child: subprocess.Popen[bytes], fd: int, incoming: bytearray) -> bool:
-    """Append what the pipe holds and tell whether the frame is complete; its end before that is a death."""
-    block = os.read(fd, _CHUNK)
-    if not block:
-        raise _death(child)
-    incoming += block
-    if len(incoming) < _LENGTH.size:
-        return False
-    return len(incoming) >= _LENGTH.size + int(_LENGTH.unpack_from(incoming)[0])
+    def _send(self) -> None:
+        """Write what the pipe takes; nothing is left to send to a child that is gone."""
+        stdin = _pipe(self._child.stdin)
+        try:
+            self._outgoing[0] = self._outgoing[0][os.write(stdin.fileno(), self._outgoing[0]) :]
+        except BrokenPipeError:
+            self._outgoing.clear()
+        while self._outgoing and not self._outgoing[0]:
+            self._outgoing.pop(0)
+        if not self._outgoing:
+            self._selector.unregister(stdin)
 
 
 def _death(child: subprocess.Popen[bytes]) -> Refusal:
@@ -194,27 +216,32 @@ def serve() -> NoReturn:
         os.dup2(null.fileno(), 0)
     os.dup2(2, 1)  # a plug-in that prints must not print into an answer
     while True:
-        name = _read(requests).decode()
-        _write(answers, _answer(requests, answers, name, options))
+        name = _request(requests)[0].decode()
+        messages.write(answers, _answer(requests, answers, name, options))
         faulthandler.cancel_dump_traceback_later()
 
 
-def _answer(requests: IO[bytes], answers: IO[bytes], name: str, options: dict[str, Any]) -> bytes:
+def _answer(requests: IO[bytes], answers: IO[bytes], name: str, options: dict[str, Any]) -> list[messages.Part]:
     """Run one call and return its pickled outcome; a failed import is answered before the arguments are read."""
     try:
         _end_after(START_S)
         function = _load(name, options["memory_mb"])
-        _write(answers, b"")
+        messages.write(answers, [])
         _end_after(options["timeout_s"])
-        result = function(*pickle.loads(_read(requests)))
-        return pickle.dumps(("returned", result), protocol=pickle.HIGHEST_PROTOCOL)
+        arguments, *buffers = _request(requests)
+        return messages.pickled(("returned", function(*pickle.loads(arguments, buffers=buffers))))
     except (Refusal, Damage, UserError) as error:
-        return pickle.dumps(("raised", error))
+        return messages.pickled(("raised", error))
     except MemoryError as error:
         detail = f"more than {options['memory_mb']} MiB above idle: {_describe(error)}"
-        return pickle.dumps(("refused", Refusal(Reason.OUT_OF_MEMORY, detail)))
+        return messages.pickled(("refused", Refusal(Reason.OUT_OF_MEMORY, detail)))
     except BaseException as error:  # SystemExit too
-        return pickle.dumps(("refused", Refusal(Reason.CRASHED, _describe(error))))
+        return messages.pickled(("refused", Refusal(Reason.CRASHED, _describe(error))))
+
+
+def _request(pipe: IO[bytes]) -> list[bytes]:
+    """Read one message; the end of the pipe is the end of this process."""
+    return messages.read(pipe) or os._exit(0)
 
 
 def _end_after(seconds: float) -> None:
@@ -250,20 +277,6 @@ def _address_space() -> int:
     with contextlib.suppress(OSError), open("/proc/self/statm", encoding="ascii") as file:
         return int(file.read().split()[0]) * resource.getpagesize()
     return 0
-
-
-def _read(pipe: IO[bytes]) -> bytes:
-    """Read one frame; the end of the pipe is the end of this process."""
-    head = pipe.read(_LENGTH.size)
-    if len(head) < _LENGTH.size:
-        os._exit(0)
-    return pipe.read(int(_LENGTH.unpack(head)[0]))
-
-
-def _write(pipe: IO[bytes], frame: bytes) -> None:
-    pipe.write(_LENGTH.pack(len(frame)))
-    pipe.write(frame)
-    pipe.flush()
 
 
 def _follow(parent: int) -> NoReturn:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
-from typing import Any
+from typing import IO, Any
 
 from resplice.io import tars
 from resplice.io.store import Store
@@ -13,46 +14,70 @@ _CHUNK = 1 << 20
 
 
 class Spool:
-    """Members on disk: where each lies in `file`, and how long it is."""
+    """Members on disk: where each lies in `file` (a real one, that nobody else writes to), and how long it is."""
 
-    def __init__(self, file: Any) -> None:
+    def __init__(self, file: IO[bytes]) -> None:
         self._file = file
+        self._size = 0
         self._members: dict[str, tuple[int, int]] = {}
 
     def add(self, name: str, data: bytes) -> None:
         """Add one member."""
-        self._members[name] = (self._file.seek(0, 2), len(data))
+        self._members[name] = (self._size, len(data))
         self._file.write(data)
+        self._size += len(data)
 
-    def write_tar(self, file: Any) -> list[dict[str, Any]]:
-        """Write the members, sorted by name, as a tar; return its index: name, bytes and sha256 of each."""
-        index = []
-        writer = tars.TarWriter(file)
+    def write_tar(self, file: IO[bytes]) -> tuple[list[dict[str, Any]], str]:
+        """Write the members, sorted by name, as a tar; return its index (name, bytes and sha256 of each), and the
+        tar's own SHA-256.
+        """
+        self._file.flush()
+        index, hashed = [], _Hashed(file)
+        writer = tars.TarWriter(hashed)
         for name in sorted(self._members):
             sha = hashlib.sha256()
-            writer.add_stream(name, self._members[name][1], self._chunks(name, sha))
+            writer.add_stream(name, self._members[name][1], self._hashed(name, sha))
             index.append({"name": name, "bytes": self._members[name][1], "sha256": sha.hexdigest()})
         writer.close()
         file.flush()
-        return index
+        return index, hashed.sha.hexdigest()
 
-    def _chunks(self, name: str, sha: Any) -> Iterator[bytes]:
+    def is_in(self, store: Store, key: str) -> bool:
+        """Return whether a published tar, read anew, has just these members with just these bytes."""
+        blob = store.open(key)
+        try:
+            found = {member.name: member for member in tars.read_members(blob)}
+            sizes = {name: size for name, (_, size) in self._members.items()}
+            return sizes == {name: member.size for name, member in found.items()} and all(
+                blob.read_at(found[name].offset + at, len(chunk)) == chunk
+                for name in sizes
+                for at, chunk in self._chunks(name)
+            )
+        finally:
+            blob.close()
+
+    def _chunks(self, name: str) -> Iterator[tuple[int, bytes]]:
+        """Yield the bytes of a member, each block with where it begins in it."""
         offset, size = self._members[name]
-        self._file.seek(offset)
-        while size > 0:
-            chunk = self._file.read(min(_CHUNK, size))
-            size -= len(chunk)
+        for at in range(0, size, _CHUNK):
+            yield at, os.pread(self._file.fileno(), min(_CHUNK, size - at), offset + at)
+
+    def _hashed(self, name: str, sha: Any) -> Iterator[bytes]:
+        for _, chunk in self._chunks(name):
             sha.update(chunk)
             yield chunk
 
 
-def read_index(store: Store, key: str) -> list[dict[str, Any]]:
-    """Read a tar and return its index, as `Spool.write_tar` does."""
-    blob = store.open(key)
-    try:
-        return [{"name": m.name, "bytes": m.size, "sha256": digest(blob, m)} for m in tars.read_members(blob)]
-    finally:
-        blob.close()
+class _Hashed:
+    """A file that is written forward, and the SHA-256 of what was written."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.sha = hashlib.sha256()
+
+    def write(self, data: bytes) -> None:
+        self.sha.update(data)
+        self._file.write(data)
 
 
 def digest(blob: tars.Source, member: tars.Member) -> str:

@@ -12,9 +12,12 @@ import tarfile
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import BinaryIO, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from resplice.transforms.records import Damage
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
 
 MAX_MEMBERS = 1_000_000
 MAX_EXTENDED = 64 * 1024
@@ -167,7 +170,7 @@ class TarWriter:
     two zero blocks at the end and no more padding. What `read_members` would refuse is a ValueError.
     """
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: SupportsWrite[bytes]) -> None:
         self._file = file
         self._names: set[str] = set()
 

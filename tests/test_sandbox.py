@@ -216,10 +216,10 @@ def test_a_worker_that_holds_the_interpreter_ends_after_its_time_without_a_paren
     pipe = subprocess.PIPE
     child = subprocess.Popen([*command, options], stdin=pipe, stdout=pipe, bufsize=0, start_new_session=True)
     with child:
-        assert sandbox_module._exchange(child, b"plugins:hold_interpreter", 20) == b""
+        assert sandbox_module._Exchange(child, [b"plugins:hold_interpreter"], 20).answer() == []
         started = time.monotonic()
         with pytest.raises(Refusal, match="worker exited with status 1"):
-            sandbox_module._exchange(child, pickle.dumps(()), 20)
+            sandbox_module._Exchange(child, [pickle.dumps(())], 20).answer()
         assert time.monotonic() - started < 15  # and not the 20 s of the exchange
 
 
