@@ -15,7 +15,6 @@ import pyarrow.compute as pc
 from resplice.io import shards, snapshots
 from resplice.io.context import Context
 from resplice.io.store import Store
-from resplice.transforms import provenance
 from resplice.transforms.ranges import range_of
 from resplice.transforms.records import Damage, UserError
 from resplice.transforms.replace import HISTORY, Shard
@@ -148,22 +147,21 @@ def clear(context: Context, stage: str) -> None:
 
 
 def count_videos(context: Context, shard: Shard) -> dict[str, int]:
-    """Return how many rows of each video a shard holds, read by one column."""
-    table = read_shard_ids(context, shard)
-    counts = pc.value_counts(table)
-    return {str(entry["values"]): entry["counts"] for entry in counts.to_pylist()}
+    """Return how many rows of each video a shard holds, without those that it drops; null is the video ""."""
+    ids = pc.fill_null(read_ids(context, shard), "")
+    return {video: rows for video, rows in counted(ids) if video not in shard.drop}
 
 
-def read_shard_ids(context: Context, shard: Shard) -> pa.ChunkedArray:
-    """Return the video_id column of a shard's rows that count; null as ""."""
+def counted(ids: pa.ChunkedArray) -> Iterator[tuple[str, int]]:
+    """Yield each id and how often it is there."""
+    counts = pc.value_counts(ids)
+    yield from zip(counts.field("values").to_pylist(), counts.field("counts").to_pylist(), strict=True)
+
+
+def read_ids(context: Context, shard: Shard) -> pa.ChunkedArray:
+    """Return the video_id of every row of a shard, read by that column alone."""
     store, key = snapshots.open_shard(context.workspace.store, context.validation.store, shard)
     try:
-        table = shards.read(store, key, {"video_id": pa.string()})
+        return shards.read(store, key, {"video_id": pa.string()}).column(0)
     except Damage as damage:
         raise UserError(f"{shard.source}: {damage}: mend or remove this shard") from None
-    return pc.fill_null(snapshots.without(table, shard.drop).column("video_id"), "")
-
-
-def digest_rows(names: Iterable[str | None]) -> str:
-    """Return the digest of the segment names of one video, independent of their order."""
-    return provenance.sha256("\n".join(sorted(name or "" for name in names)).encode())

@@ -45,9 +45,11 @@ def merge(session: Session) -> None:
     refused, unrepaired = refused_in(context, "repair", "validate"), refused_in(context, "repair")
     with session.pipeline() as pipeline:
         build(pipeline, context, todo, live, new, set(refused))
+        if unadopted := [shard for shard in live if not shard.key]:
+            adopt(pipeline, context, unadopted)
     decisions = {record["video_id"]: record for record in gathered(context, "merge", "replacements")}
     drifted = sorted(video for video, record in decisions.items() if record["state"] == Reason.DRIFTED)
-    live = with_objects(live, gathered(context, "merge", "adopted"))
+    live = with_objects(live, gathered(context, "merge", "adopted")) if unadopted else live
     names = {shard.source: shard.key for shard in live}
     drops: dict[str, list[str]] = {}
     for video, record in decisions.items():
@@ -72,28 +74,30 @@ def build(
     pipeline: Any, context: Context, todo: Sequence[Item], live: Sequence[Shard], new: Sequence[Shard],
     refused: Collection[str],
 ) -> Any:  # fmt: skip
-    """Compose the pipeline: drift once more, index both sides, CoGroupByKey over video_id, adopt history."""
+    """Compose the pipeline: drift once more, index both sides, CoGroupByKey over video_id."""
     import apache_beam as beam
 
     from resplice.transforms.steps import JoinByKey, Tally, Work
 
     ids = [video.video_id for item in todo for video in item.videos]
     old = [shard for shard in live if (shard.origin, shard.run_id) != (RUN, context.run.id)]
-    sides = {
+    sides = [("old", shard) for shard in old] + [("new", shard) for shard in new]
+    found = {
         "planned": pipeline | "Items" >> beam.Create(todo) | "Drift" >> Work(CheckDrift(context, refused), "Check"),
-        "old": pipeline | "LiveShards" >> beam.Create(old) | "IndexOld" >> Work(IndexPlanned(context, ids), "Index"),
-        "new": pipeline | "NewShards" >> beam.Create(new) | "IndexNew" >> Work(IndexPlanned(context, ids), "Index"),
+        "rows": pipeline | "Shards" >> beam.Create(sides) | "Index" >> Work(IndexPlanned(context, ids), "Index"),
     }
-    decided = sides | "Replace" >> JoinByKey(Replace(context.settings.merge.on_missing), "Decide")
-    adopted = (
-        pipeline
-        | "Unadopted" >> beam.Create([(rank, shard) for rank, shard in enumerate(live) if not shard.key])
-        | "Adopt" >> Work(Adopt(context), "Copy")
-    )
-    return (
-        decided | "Replacements" >> Tally(Gather(context, "merge", "replacements")),
-        adopted | "Adopted" >> Tally(Gather(context, "merge", "adopted")),
-    )
+    decided = found | "Replace" >> JoinByKey(Replace(context.settings.merge.on_missing), "Decide")
+    return decided | "Replacements" >> Tally(Gather(context, "merge", "replacements"))
+
+
+def adopt(pipeline: Any, context: Context, unadopted: Sequence[Shard]) -> Any:
+    """Compose the adoption of history, once for each historical shard."""
+    import apache_beam as beam
+
+    from resplice.transforms.steps import Tally, Work
+
+    adopted = pipeline | "Unadopted" >> beam.Create(unadopted) | "Adopt" >> Work(Adopt(context), "Copy")
+    return adopted | "Adopted" >> Tally(Gather(context, "merge", "adopted"))
 
 
 def _check_conflicts(context: Context, latest: Snapshot, ids: Sequence[str]) -> None:
