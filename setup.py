@@ -30,8 +30,13 @@ setup(
         "sqlalchemy>=2.0.40",
     ],
     extras_require={
+        "bench": [
+            "duckdb>=1.4",
+            "psutil",
+        ],
         "dev": [
             "build",
+            "duckdb>=1.4",
             "hypothesis>=6.100",
             "mypy>=1.11",
             "psutil",

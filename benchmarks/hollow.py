@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tarfile
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -78,7 +78,7 @@ def results(numbers: Sequence[int], seed: int, stems: bool = False) -> pa.Table:
     seconds = np.round(rng.uniform(0.3, 15.0, rows), 3)
     return pa.table(
         {
-            "video_id": pa.array([video(n) for n in numbers], pa.string()).take(np.arange(len(numbers)).repeat(SEGMENTS)),
+            "video_id": pa.array([video(n) for n in numbers for _ in range(SEGMENTS)], pa.string()),
             "segment_file": pa.array(names * len(numbers), pa.string()),
             "status": pa.array(["passed", "failed"]).take(rng.choice(2, rows, p=(0.9, 0.1))),
             "engine": pa.array(["signal"] * rows),
@@ -108,7 +108,9 @@ def begin(root: Path, settings: str = "") -> None:
             "create table transcription_results (id integer primary key, video_id text, segment_file text,"
             " transcription text, language text, duration_s real, created_at text)"
         )
-        database.execute("create table videos (video_id text primary key, status text, validation_status text, updated_at text)")
+        database.execute(
+            "create table videos (video_id text primary key, status text, validation_status text, updated_at text)"
+        )
         database.execute("create index by_video on transcription_results (video_id)")
 
 

@@ -81,17 +81,22 @@ def build(root: Path, rows: int, shards: int) -> list[Backfill]:
     affected = sorted({0, *(number for backfill in backfills for number in backfill.videos)})
     hollow.add_videos(root, affected, hollow.FAILED)
     hollow.write_tars(root, affected)
-    for backfill in backfills:
-        prepare(root, backfill)
+    prepare(root, backfills)
     return backfills
 
 
-def prepare(root: Path, backfill: Backfill) -> None:
-    """Run everything before `merge`; and an earlier run that only adopts history, as it keeps a video without results."""
-    hollow.timed(before_merge(root, backfill.fresh, RUN, backfill.videos, backfill.videos))
-    linked(backfill.fresh, backfill.adopted)
-    merge = hollow.command(root, "merge", backfill.adopted, EARLIER, "--on-missing", "keep")
-    hollow.timed([*before_merge(root, backfill.adopted, EARLIER, [0], []), merge])
+def prepare(root: Path, backfills: Sequence[Backfill]) -> None:
+    """Run everything before `merge`; then an earlier run that only adopts history: it keeps a video without results."""
+    commands = []
+    for backfill in backfills:
+        commands += before_merge(root, backfill.adopted, RUN, backfill.videos, backfill.videos)
+        commands += before_merge(root, backfill.adopted, EARLIER, [0], [])
+        commands += [hollow.command(root, "merge", backfill.adopted, EARLIER, "--on-missing", "keep")]
+    hollow.timed(commands)
+    for backfill in backfills:
+        linked(backfill.adopted, backfill.fresh)
+        for made in (f"runs/{EARLIER}", "snapshots", "objects"):
+            shutil.rmtree(backfill.fresh / made)
 
 
 def before_merge(
@@ -140,7 +145,7 @@ def live_tables(workspace: Path) -> list[Any]:
 
 
 def digest(relations: Sequence[Any]) -> tuple[int, int]:
-    """Return the number of rows and a digest of them that does not depend on their order, over all columns of history."""
+    """Return the number of rows and a digest of them whatever their order, over all columns of history."""
     columns = ", ".join(hollow.results([0], 0).column_names)
     found = [relation.aggregate(f"count(*), sum(hash({columns}))").fetchall()[0] for relation in relations]
     return sum(int(rows) for rows, _ in found), sum(int(total) for _, total in found)
@@ -169,6 +174,7 @@ def show(backfill: Backfill, found: dict[str, list[dict[str, Any]]]) -> bool:
     size = sum(path.stat().st_size for path in Path(backfill.shards).parent.glob("*.parquet"))
     seconds = {name: hollow.median(record["seconds"][0] for record in records) for name, records in found.items()}
     print(f"{backfill.title} shards touched, {len(backfill.videos)} videos replaced, backfill of {size / 1e6:.2f} MB")
+    print(f"  all end with the same {found['merge'][0]['rows'][0]} rows; medians of {len(found['merge'])}")
     for name, records in found.items():
         peak, wrote = (hollow.median(record[key] for record in records) for key in ("peak", "bytes"))
         print(f"  {name:20} {seconds[name]:7.2f} s   {peak / 1e6:6.0f} MB peak   {wrote / 1e6:8.2f} MB written")

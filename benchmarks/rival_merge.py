@@ -14,8 +14,8 @@ import duckdb
 
 MERGE = """
 COPY (
-    SELECT * FROM read_parquet('{history}') ANTI JOIN read_csv('{videos}', header=false, columns={{'video_id': 'VARCHAR'}})
-    USING (video_id)
+    SELECT * FROM read_parquet('{history}') ANTI JOIN
+        read_csv('{videos}', header=false, columns={{'video_id': 'VARCHAR'}}) USING (video_id)
     UNION ALL BY NAME
     SELECT * FROM read_parquet('{backfill}', union_by_name=true)
 ) TO '{out}' (FORMAT parquet, COMPRESSION zstd, PER_THREAD_OUTPUT true)

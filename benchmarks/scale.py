@@ -1,8 +1,8 @@
-"""How each stage grows with the rows that are not affected: plan and verify linearly, repair, validate and merge hardly.
+"""How the stages grow with the rows that are not affected: plan and verify linearly, repair, validate, merge hardly.
 
     python benchmarks/scale.py [--rows 250000 500000 1000000 2000000] [--affected 20] [--repeat 5]
 
-One corpus grows from size to size: 20 rows a video, both tars right, a result of every row in one historical shard per
+One corpus grows from size to size: 20 rows a video, both tars right, one result a row, one historical shard a
 100,000 rows. The same `--affected` videos are damaged in each size: real audio whose collapsed tars have to be repaired.
 What is real: rows in SQLite, tar headers, historical parquet. What is not: the members of the tars of unaffected videos
 are empty, as no stage reads their audio.
@@ -60,13 +60,13 @@ def measure(root: Path, repeat: int) -> dict[str, float]:
     """Run every stage; return the median seconds of each."""
     workspace = root / "workspace"
     shutil.rmtree(workspace, ignore_errors=True)
-    [frozen] = hollow.timed([hollow.command(root, "baseline", workspace, RUN)])["seconds"]
-    commands = [hollow.command(root, stage, workspace, RUN) for stage in STAGES]
-    found = []
-    for _ in range(repeat):
+    commands = [hollow.command(root, stage, workspace, RUN) for stage in ("baseline", *STAGES)]
+    frozen, *first = hollow.timed(commands)["seconds"]
+    found = [first]
+    for _ in range(1, repeat):
         for made in (*(f"runs/{RUN}/{stage}" for stage in STAGES), "snapshots", "objects"):
-            shutil.rmtree(workspace / made, ignore_errors=True)
-        found.append(hollow.timed(commands)["seconds"])
+            shutil.rmtree(workspace / made)
+        found.append(hollow.timed(commands[1:])["seconds"])
     coverage = json.loads((workspace / "runs" / RUN / "verify" / "coverage.json").read_text())
     if not coverage["complete"]:
         raise SystemExit(f"not complete: {coverage}")
@@ -81,9 +81,7 @@ def show(sizes: list[int], found: list[dict[str, float]]) -> bool:
         print(f"{rows:>10} " + "".join(f"{value:>8.2f} s" for value in seconds.values()), flush=True)
     growth = {stage: found[-1][stage] / found[0][stage] for stage in found[0]}
     print(f"{'growth':>10} " + "".join(f"{value:>9.2f}x" for value in growth.values()))
-    targets = {
-        f"{stage} grows at most {GROWTH}x": growth[stage] <= GROWTH for stage in ("repair", "validate", "merge")
-    }
+    targets = {f"{stage} grows at most {GROWTH}x": growth[stage] <= GROWTH for stage in ("repair", "validate", "merge")}
     for stage in ("plan", "verify"):
         slope, off = line(sizes, [seconds[stage] for seconds in found])
         print(f"{stage}: {slope:.2f} s a million rows; the largest size is {off:+.1%} off the line through the others")

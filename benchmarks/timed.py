@@ -5,6 +5,7 @@
 Prints one line of JSON at the end: the seconds of each command, and the largest resident size in bytes.
 """
 
+import importlib
 import json
 import logging
 import os
@@ -12,19 +13,13 @@ import sys
 import time
 from pathlib import Path
 
-os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")  # as the command sets it before it imports pyarrow
-logging.disable(logging.WARNING)  # of Beam, about its optional parts
-
-import apache_beam.runners.portability.fn_api_runner
-import pyarrow.compute
-import pyarrow.parquet
-from apache_beam.options import pipeline_options
-
-from resplice.pipelines import baseline, cli, exchange, merge, options, plan, progress, repair, validate, verify
 from resplice.pipelines.__main__ import main
 
-LOADED = (apache_beam, pyarrow, pipeline_options, baseline, cli, exchange, merge, options, plan, progress, repair,
-          validate, verify)  # fmt: skip
+JOBS = ("baseline", "cli", "exchange", "merge", "options", "plan", "progress", "repair", "validate", "verify")
+LATER = ("apache_beam.runners.portability.fn_api_runner", "pyarrow.compute", "pyarrow.parquet",
+         *(f"resplice.pipelines.{job}" for job in JOBS))  # fmt: skip
+"""What the commands import where they need it."""
+
 
 def peak() -> int:
     """Return the largest resident size of this process so far, in bytes (getrusage would tell that of its parent)."""
@@ -33,6 +28,10 @@ def peak() -> int:
 
 
 if __name__ == "__main__":
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")  # as the command does before it imports pyarrow
+    logging.disable(logging.WARNING)  # of Beam, about its optional parts
+    for module in LATER:
+        importlib.import_module(module)
     seconds = []
     for argv in json.loads(sys.argv[1]):
         began = time.perf_counter()

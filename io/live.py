@@ -129,14 +129,21 @@ def _arrow_file(batches: Sequence[pa.RecordBatch], schema: pa.Schema) -> bytes:
     return sink.getvalue()
 
 
-def read_spills(store: Store, spills: Iterable[Spill]) -> Iterator[LiveRow]:
-    """Yield the live results of one range, in the order of the shards."""
-    for spill in sorted(spills, key=lambda spill: spill.rank):
-        with pa.ipc.open_file(io.BufferedReader(shards.BlobFile(store.open(spill.key)), 1 << 16)) as file:
-            batch = file.get_batch(spill.batch)
-        for video, name, status, reasons in zip(*(batch.column(i).to_pylist() for i in range(4)), strict=True):
-            why = tuple(reasons.split(",")) if reasons else ()
-            yield LiveRow(video, name, status, why, spill.origin, spill.run_id)
+def read_spills(store: Store, spills: Iterable[Spill]) -> list[tuple[Spill, pa.RecordBatch]]:
+    """Return spills in the order of the shards, each with its rows: video_id, segment_file, status, reasons, range."""
+    return [(spill, _read(store, spill)) for spill in sorted(spills, key=lambda spill: spill.rank)]
+
+
+def _read(store: Store, spill: Spill) -> pa.RecordBatch:
+    with pa.ipc.open_file(io.BufferedReader(shards.BlobFile(store.open(spill.key)), 1 << 16)) as file:
+        return file.get_batch(spill.batch)
+
+
+def rows_of(spill: Spill, batch: pa.RecordBatch) -> Iterator[LiveRow]:
+    """Yield rows of a spill as records."""
+    for video, name, status, reasons in zip(*(batch.column(i).to_pylist() for i in range(4)), strict=True):
+        why = tuple(reasons.split(",")) if reasons else ()
+        yield LiveRow(video, name, status, why, spill.origin, spill.run_id)
 
 
 def clear(context: Context, stage: str) -> None:

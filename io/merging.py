@@ -39,7 +39,7 @@ class CheckDrift:
 
 
 class IndexPlanned:
-    """Index the planned videos of one shard: (side, shard) → (video_id, (side, shard, rows)); rows stay where they are."""
+    """Index the planned videos of one shard: (side, shard) → (video_id, (side, shard, number of rows))."""
 
     def __init__(self, context: Context, planned: Iterable[str]) -> None:
         self._context = context

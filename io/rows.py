@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import json
 from collections.abc import Iterable, Iterator, Sequence
@@ -153,9 +152,9 @@ class Rows:
         order = [self._key(table, self._columns.video_id), sa.column(self._columns.id)]
         columns: list[Any] = [sa.column(name) for name in names]
         query: sa.Select[Any] = sa.select(*columns).select_from(table.table).where(*where).order_by(*order)
-        with contextlib.closing(self._fetch(query)) as fetched:
-            for page in iter(lambda: list(itertools.islice(fetched, _PAGE)), []):
-                yield from self._page(table, dict(zip(names, zip(*page, strict=True), strict=True)))
+        fetched = self._fetch(query)
+        while page := list(itertools.islice(fetched, _PAGE)):
+            yield from self._page(table, dict(zip(names, zip(*page, strict=True), strict=True)))
 
     def _page(self, table: Table, values: dict[str, tuple[Any, ...]]) -> Iterator[Row]:
         """Yield some rows, given by column: a function for each value costs more than all that is done to it."""
@@ -169,6 +168,7 @@ class Rows:
             map(shown, _texts(values[ours.transcription])),
             map(_number, values[ours.duration_s]) if ours.duration_s else itertools.repeat(None),
             (dict(zip(values, row, strict=True)) for row in zip(*shown_, strict=True)),
+            strict=False,  # without durations their column has no end
         )
         for row in found:
             yield Row(*row)
@@ -222,7 +222,7 @@ def _number(value: Any) -> float | None:
 
 
 def _json_values(values: Sequence[Any], kind: str) -> list[Any]:
-    """Return the values of a column as `_json_value` does; those that are as JSON has them already are not looked at."""
+    """Return the values of a column as `_json_value` does; it is not asked for those that JSON takes as they are."""
     if kind:
         return [None if value is None else _json_value(value, kind) for value in values]
     return [

@@ -123,7 +123,9 @@ def test_killed_inside_each_stage_and_run_again_it_ends_the_same(
 ) -> None:
     start, end = whole.window(stage)
     wait_s = random.Random(f"{SEED}-{stage}").uniform(0.1, 0.9) * (end - start)
-    for attempt in range(20):  # a run that is faster than the measured one was behind the stage: a fresh one, killed earlier
+    for attempt in range(
+        20
+    ):  # a run that is faster than the measured one was behind the stage: a fresh one, killed earlier
         workspace = tmp_path / str(attempt)
         process = corpus.start(workspace)
         recovering.wait_for(workspace, stage, process)
