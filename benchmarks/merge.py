@@ -36,7 +36,7 @@ import hollow
 from resplice.io import snapshots
 from resplice.io.store import LocalStore
 
-RUN, EARLIER = "backfill", "earlier"
+RUN = "backfill"
 ONE_IN = 100
 
 
@@ -50,7 +50,7 @@ class Backfill:
 
     @property
     def adopted(self) -> Path:
-        """Return the workspace where an earlier run's snapshot names every historical shard."""
+        """Return the workspace whose latest snapshot is history as found, adopted."""
         return self.folder / "adopted"
 
     @property
@@ -78,7 +78,7 @@ def build(root: Path, rows: int, shards: int) -> list[Backfill]:
         Backfill(f"{min(count, shards)} of {shards}", spread, root / "spread"),
         Backfill(f"1 of {shards}", list(range(1, 1 + count)), root / "one"),
     ]
-    affected = sorted({0, *(number for backfill in backfills for number in backfill.videos)})
+    affected = sorted({number for backfill in backfills for number in backfill.videos})
     hollow.add_videos(root, affected, hollow.FAILED)
     hollow.write_tars(root, affected)
     prepare(root, backfills)
@@ -86,28 +86,20 @@ def build(root: Path, rows: int, shards: int) -> list[Backfill]:
 
 
 def prepare(root: Path, backfills: Sequence[Backfill]) -> None:
-    """Run everything before `merge`; then an earlier run that only adopts history: it keeps a video without results."""
+    """Run all that comes before `merge`, validated by others; then a merge that is rolled back: history is adopted."""
     commands = []
     for backfill in backfills:
-        commands += before_merge(root, backfill.adopted, RUN, backfill.videos, backfill.videos)
-        commands += before_merge(root, backfill.adopted, EARLIER, [0], [])
-        commands += [hollow.command(root, "merge", backfill.adopted, EARLIER, "--on-missing", "keep")]
+        wanted, given = (backfill.folder.with_suffix(suffix) for suffix in (".txt", ".given"))
+        wanted.write_text("".join(f"{hollow.video(number)}\n" for number in backfill.videos))
+        hollow.write_results(given / "results.parquet", backfill.videos, 1, stems=True)
+        steps = (("baseline",), ("plan", "--videos", str(wanted)), ("repair",), ("validate", "--from", str(given)),
+                 ("merge",), ("rollback", "--to", "0"))  # fmt: skip
+        commands += [hollow.command(root, name, backfill.adopted, RUN, *more) for name, *more in steps]
     hollow.timed(commands)
     for backfill in backfills:
         linked(backfill.adopted, backfill.fresh)
-        for made in (f"runs/{EARLIER}", "snapshots", "objects"):
+        for made in (f"runs/{RUN}/merge", "snapshots", "objects"):
             shutil.rmtree(backfill.fresh / made)
-
-
-def before_merge(
-    root: Path, workspace: Path, run_id: str, planned: Sequence[int], validated: Sequence[int]
-) -> list[list[str]]:
-    """Return the commands that take a run up to `merge`; others validate its videos."""
-    wanted, given = workspace.with_suffix(f".{run_id}.txt"), workspace.with_suffix(f".{run_id}")
-    hollow.write_results(given / "results.parquet", validated, 1, stems=True)
-    wanted.write_text("".join(f"{hollow.video(number)}\n" for number in planned))
-    steps = (("baseline",), ("plan", "--videos", str(wanted)), ("repair",), ("validate", "--from", str(given)))
-    return [hollow.command(root, name, workspace, run_id, *more) for name, *more in steps]
 
 
 def linked(source: Path, target: Path) -> None:
@@ -126,9 +118,8 @@ def ours(root: Path, workspace: Path) -> dict[str, Any]:
 
 def rival(root: Path, backfill: Backfill) -> dict[str, Any]:
     """Let DuckDB rewrite everything."""
-    out, videos = root / "rewritten", root / f"{backfill.folder.name}.txt"
+    out, videos = root / "rewritten", backfill.folder.with_suffix(".txt")
     shutil.rmtree(out, ignore_errors=True)
-    videos.write_text("".join(f"{hollow.video(number)}\n" for number in backfill.videos))
     script = str(Path(__file__).with_name("rival_merge.py"))
     history = str(root / "validation" / "*.parquet")
     record = hollow.process([sys.executable, script, history, backfill.shards, str(videos), str(out)])

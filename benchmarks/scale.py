@@ -2,10 +2,10 @@
 
     python benchmarks/scale.py [--rows 250000 500000 1000000 2000000] [--affected 20] [--repeat 5]
 
-One corpus grows from size to size: 20 rows a video, both tars right, one result a row, one historical shard a
-100,000 rows. The same `--affected` videos are damaged in each size: real audio whose collapsed tars have to be repaired.
-What is real: rows in SQLite, tar headers, historical parquet. What is not: the members of the tars of unaffected videos
-are empty, as no stage reads their audio.
+One corpus grows from size to size: 20 rows a video, both tars right, one result a row, shards of 100,000 rows. The same
+`--affected` videos are damaged in each size: real audio whose transcribed tars are missing. What is real: rows in
+SQLite, tar headers, historical parquet. What is not: the members of the tars of unaffected videos are empty, as no
+stage reads their audio.
 
 Each repetition runs plan, repair, validate, merge and verify anew in one process, timed after the imports; baseline, of
 which nothing is promised here, runs once a size. Prints the median seconds of each stage and size, its growth from the

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -11,24 +11,24 @@ import pyarrow.compute as pc
 
 from resplice.io import live, snapshots
 from resplice.io.context import Context
-from resplice.io.work import Item
+from resplice.io.work import Planned
 from resplice.transforms import provenance
 from resplice.transforms.records import Reason
 from resplice.transforms.replace import IndexRow, Shard, replacement
 
 
 class CheckDrift:
-    """Compare planned videos with their baseline once more: item → (video_id, reason it does not count, or "")."""
+    """Compare planned videos with their baseline once more: videos → (video_id, reason it does not count, or "")."""
 
     def __init__(self, context: Context, refused: Collection[str]) -> None:
         self._context = context
         self._refused = frozenset(refused)
 
-    def __call__(self, item: Item) -> Iterator[tuple[str, str]]:
-        """Check one item; a video that was refused before is not looked at again."""
-        todo = [video for video in item.videos if video.video_id not in self._refused]
+    def __call__(self, videos: Sequence[Planned]) -> Iterator[tuple[str, str]]:
+        """Check some videos; one that was refused before is not looked at again."""
+        todo = [video for video in videos if video.video_id not in self._refused]
         rows = self._context.rows.of([video.video_id for video in todo])
-        for video in item.videos:
+        for video in videos:
             if video.video_id in self._refused:
                 yield video.video_id, "refused"
                 continue

@@ -26,6 +26,9 @@ from resplice.transforms.records import Exit, Reason, Refusal, UserError
 from resplice.transforms.repack import tar_name
 from resplice.transforms.replace import RUN, Shard, Snapshot, Tar, conflicts, merged
 
+PER_CHECK = 500
+"""Videos whose rows are read again by one query."""
+
 
 def run(args: Any, resolved: Resolved, beam_argv: Sequence[str]) -> int:
     """Run the command."""
@@ -44,7 +47,7 @@ def merge(session: Session) -> None:
     new = new_shards(context, todo)
     refused, unrepaired = refused_in(context, "repair", "validate"), refused_in(context, "repair")
     with session.pipeline() as pipeline:
-        build(pipeline, context, todo, live, new, set(refused))
+        build(pipeline, context, videos, live, new, set(refused))
         if unadopted := [shard for shard in live if not shard.key]:
             adopt(pipeline, context, unadopted)
     decisions = {record["video_id"]: record for record in gathered(context, "merge", "replacements")}
@@ -71,7 +74,7 @@ def merge(session: Session) -> None:
 
 
 def build(
-    pipeline: Any, context: Context, todo: Sequence[Item], live: Sequence[Shard], new: Sequence[Shard],
+    pipeline: Any, context: Context, videos: Sequence[Planned], live: Sequence[Shard], new: Sequence[Shard],
     refused: Collection[str],
 ) -> Any:  # fmt: skip
     """Compose the pipeline: drift once more, index both sides, CoGroupByKey over video_id."""
@@ -79,11 +82,12 @@ def build(
 
     from resplice.transforms.steps import JoinByKey, Tally, Work
 
-    ids = [video.video_id for item in todo for video in item.videos]
+    ids = [video.video_id for video in videos]
+    checks = [videos[first : first + PER_CHECK] for first in range(0, len(videos), PER_CHECK)]
     old = [shard for shard in live if (shard.origin, shard.run_id) != (RUN, context.run.id)]
     sides = [("old", shard) for shard in old] + [("new", shard) for shard in new]
     found = {
-        "planned": pipeline | "Items" >> beam.Create(todo) | "Drift" >> Work(CheckDrift(context, refused), "Check"),
+        "planned": pipeline | "Planned" >> beam.Create(checks) | "Drift" >> Work(CheckDrift(context, refused), "Check"),
         "rows": pipeline | "Shards" >> beam.Create(sides) | "Index" >> Work(IndexPlanned(context, ids), "Index"),
     }
     decided = found | "Replace" >> JoinByKey(Replace(context.settings.merge.on_missing), "Decide")
