@@ -78,17 +78,15 @@ def build(
     refused: Collection[str],
 ) -> Any:  # fmt: skip
     """Compose the pipeline: drift once more, index both sides, CoGroupByKey over video_id."""
-    import apache_beam as beam
-
-    from resplice.transforms.steps import JoinByKey, Tally, Work
+    from resplice.transforms.steps import JoinByKey, Tally, Work, source
 
     ids = [video.video_id for video in videos]
     checks = [videos[first : first + PER_CHECK] for first in range(0, len(videos), PER_CHECK)]
     old = [shard for shard in live if (shard.origin, shard.run_id) != (RUN, context.run.id)]
     sides = [("old", shard) for shard in old] + [("new", shard) for shard in new]
     found = {
-        "planned": pipeline | "Planned" >> beam.Create(checks) | "Drift" >> Work(CheckDrift(context, refused), "Check"),
-        "rows": pipeline | "Shards" >> beam.Create(sides) | "Index" >> Work(IndexPlanned(context, ids), "Index"),
+        "planned": pipeline | "Planned" >> source(checks) | "Drift" >> Work(CheckDrift(context, refused), "Check"),
+        "rows": pipeline | "Shards" >> source(sides) | "Index" >> Work(IndexPlanned(context, ids), "Index"),
     }
     decided = found | "Replace" >> JoinByKey(Replace(context.settings.merge.on_missing), "Decide")
     return decided | "Replacements" >> Tally(Gather(context, "merge", "replacements"))
@@ -96,11 +94,9 @@ def build(
 
 def adopt(pipeline: Any, context: Context, unadopted: Sequence[Shard]) -> Any:
     """Compose the adoption of history, once for each historical shard."""
-    import apache_beam as beam
+    from resplice.transforms.steps import Tally, Work, source
 
-    from resplice.transforms.steps import Tally, Work
-
-    adopted = pipeline | "Unadopted" >> beam.Create(unadopted) | "Adopt" >> Work(Adopt(context), "Copy")
+    adopted = pipeline | "Unadopted" >> source(unadopted) | "Adopt" >> Work(Adopt(context), "Copy")
     return adopted | "Adopted" >> Tally(Gather(context, "merge", "adopted"))
 
 
