@@ -33,8 +33,13 @@ setup(
         "sqlalchemy>=2.0.40",
     ],
     extras_require={
+        "bench": [
+            "duckdb>=1.4",
+            "psutil",
+        ],
         "dev": [
             "build",
+            "duckdb>=1.4",
             "hypothesis>=6.100",
             "mypy>=1.11",
             "playwright>=1.49",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 import sqlite3
 import urllib.parse
@@ -17,6 +18,7 @@ from resplice.transforms.settings import Database
 
 URL_VARIABLE = "RESPLICE_DATABASE_URL"
 FROM_ENVIRONMENT = f"environment:{URL_VARIABLE}"
+_DECODE = operator.methodcaller("decode", "utf-8", "surrogateescape")  # called for every text value: twice a lambda
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ def _sqlite(url: sa.URL, writable: bool) -> sa.Engine:
 
     def open_() -> sqlite3.Connection:
         connection = sqlite3.connect(address, uri=True, timeout=30.0, check_same_thread=False)
-        connection.text_factory = lambda data: data.decode("utf-8", "surrogateescape")
+        connection.text_factory = _DECODE
         return connection
 
     engine = sa.create_engine("sqlite://", creator=open_, poolclass=sa.pool.NullPool)

@@ -1,32 +1,47 @@
-"""One range of videos, joined: what the baseline froze of each, and its live results."""
+"""One range of videos, joined: what the baseline froze of each, and its live results.
+
+The range is read by column; `views` gives single videos as records, for those that need a closer look.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from resplice.io import shards
 from resplice.io.context import Context
 from resplice.io.inventory import IndexedRange
-from resplice.io.live import LiveRow, Spill, read_spills
-from resplice.io.tarstate import RAW
+from resplice.io.live import LiveRow, Spill, read_spills, rows_of
+from resplice.io.tarstate import RAW, TRANSCRIBED
+from resplice.transforms import settled
 from resplice.transforms.affected import OK
 from resplice.transforms.audit import RowName, TarContent
 from resplice.transforms.flac import StreamInfo
 from resplice.transforms.names import parse_stem, read_row_or_none
 from resplice.transforms.records import Segment
 from resplice.transforms.replace import HISTORY
+from resplice.transforms.settled import Settled
+
+_NO_RESULTS = pa.schema([(name, pa.string()) for name in ("video_id", "stem", "status", "reasons")]).empty_table()
 
 
 @dataclass(frozen=True)
 class VideoView:
-    """One video of a range: its row of videos.parquet, its DB rows, its raw tar and its live results."""
+    """One video of a range: its row of videos.parquet, its DB rows, its tars and its live results."""
 
     id: str
     facts: Mapping[str, Any]
     rows: list[RowName]
     raw: TarContent
     raw_infos: Mapping[str, StreamInfo | None]
+    transcribed: TarContent
+    transcribed_infos: Mapping[str, StreamInfo | None]
     results: list[LiveRow]
 
     @property
@@ -48,23 +63,82 @@ def segment_of(result: LiveRow, raw_names: frozenset[str] | None) -> Segment | N
     return read_row_or_none(result.name, raw_names) if result.origin == HISTORY else parse_stem(result.name)
 
 
+class _Part(IndexedRange):
+    """Some videos of a range's index as records."""
+
+    def __init__(self, context: Context, index: int, videos: pa.Array) -> None:
+        self._videos = videos
+        super().__init__(context, index)
+
+    def _read_rows(self, context: Context, index: int) -> list[dict[str, Any]]:
+        key = f"{context.stage('baseline')}/rows/{index:05d}.parquet"
+        return self._some(shards.open_file(self._store, key).read(columns=["id", "video_id"]))
+
+    def _table(self, name: str) -> list[dict[str, Any]]:
+        return self._some(shards.open_file(self._store, f"{self._prefix}-{name}.parquet").read())
+
+    def _some(self, table: pa.Table) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = table.filter(pc.is_in(table["video_id"], value_set=self._videos)).to_pylist()
+        return rows
+
+
 class JoinedRange:
-    """The videos of one range, sorted; `strays` counts the live results of videos that the baseline did not know."""
+    """The videos of one range, by column: `facts` (a row a video, sorted), `rows`, `results` with their stems.
+
+    `strays` counts the live results of videos that the baseline did not know.
+    """
 
     def __init__(self, context: Context, index: int, spills: Iterable[Spill]) -> None:
-        self.index = IndexedRange(context, index)
-        self._results: dict[str, list[LiveRow]] = {}
-        for result in read_spills(context.workspace.store, spills):
-            self._results.setdefault(result.video_id, []).append(result)
-        self._facts = self.index.videos()
-        self.strays = sum(map(len, self._results.values())) - sum(
-            len(self._results.get(facts["video_id"], ())) for facts in self._facts
-        )
+        self._context = context
+        self._index = index
+        self._batches = read_spills(context.workspace.store, spills)
+        self.facts = self._read("videos")
+        self.rows = self._read("rows", ["video_id", "segment_file"])
+        self.results = pa.concat_tables([_NO_RESULTS, *(_with_stems(*one) for one in self._batches)])
+        self.strays = int((~settled.within(self.results["video_id"], self.ids)).sum())
 
-    def __iter__(self) -> Iterator[VideoView]:
-        """Yield the videos."""
-        rows, raw = self.index.rows(), self.index.tars(RAW)
-        for facts in self._facts:
+    @property
+    def ids(self) -> pa.ChunkedArray:
+        """Return the ids of the videos."""
+        return self.facts["video_id"]
+
+    @cached_property
+    def settled(self) -> Settled:
+        """Return which videos are settled."""
+        return settled.settle(self.ids, self.rows, self.results)
+
+    def right_tars(self) -> np.ndarray:
+        """Return which videos have a readable transcribed tar of just the members that their plain rows want."""
+        members = self._read("members", ["video_id", "tar", "name"])
+        members = members.filter(pc.equal(members["tar"], TRANSCRIBED))
+        right = settled.right_tars(self.ids, self.rows, self.settled.stems, members)
+        readable: np.ndarray = self.facts["transcribed_tar"].to_numpy() == OK
+        right &= readable
+        return right
+
+    def views(self, wanted: np.ndarray) -> Iterator[VideoView]:
+        """Yield some of the videos, sorted; `wanted` tells of each whether it is one of them."""
+        videos = self.ids.filter(pa.array(wanted)).combine_chunks()
+        if not len(videos):
+            return
+        part = _Part(self._context, self._index, videos)
+        rows, raw, transcribed = part.rows(), part.tars(RAW), part.tars(TRANSCRIBED)
+        results: dict[str, list[LiveRow]] = {}
+        for spill, batch in self._batches:
+            for result in rows_of(spill, batch.filter(pc.is_in(batch["video_id"], value_set=videos))):
+                results.setdefault(result.video_id, []).append(result)
+        nothing: tuple[TarContent, Mapping[str, StreamInfo | None]] = (TarContent(), {})
+        for facts in part.videos():
             id_ = facts["video_id"]
-            content, infos = raw.get(id_, (TarContent(), {}))
-            yield VideoView(id_, facts, rows.get(id_, []), content, infos, self._results.get(id_, []))
+            yield VideoView(id_, facts, rows.get(id_, []), *raw.get(id_, nothing), *transcribed.get(id_, nothing),
+                            results.get(id_, []))  # fmt: skip
+
+    def _read(self, name: str, columns: list[str] | None = None) -> pa.Table:
+        key = f"{self._context.stage('baseline')}/index/{self._index:05d}-{name}.parquet"
+        return shards.open_file(self._context.workspace.store, key).read(columns=columns)
+
+
+def _with_stems(spill: Spill, batch: pa.RecordBatch) -> pa.Table:
+    stems = settled.plain_stems(batch["segment_file"], ".flac" if spill.origin == HISTORY else "")
+    columns = [batch["video_id"], stems, batch["status"], batch["reasons"]]
+    return pa.table(columns, schema=_NO_RESULTS.schema)

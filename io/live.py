@@ -15,7 +15,6 @@ import pyarrow.compute as pc
 from resplice.io import shards, snapshots
 from resplice.io.context import Context
 from resplice.io.store import Store
-from resplice.transforms import provenance
 from resplice.transforms.ranges import range_of
 from resplice.transforms.records import Damage, UserError
 from resplice.transforms.replace import HISTORY, Shard
@@ -130,14 +129,21 @@ def _arrow_file(batches: Sequence[pa.RecordBatch], schema: pa.Schema) -> bytes:
     return sink.getvalue()
 
 
-def read_spills(store: Store, spills: Iterable[Spill]) -> Iterator[LiveRow]:
-    """Yield the live results of one range, in the order of the shards."""
-    for spill in sorted(spills, key=lambda spill: spill.rank):
-        with pa.ipc.open_file(io.BufferedReader(shards.BlobFile(store.open(spill.key)), 1 << 16)) as file:
-            batch = file.get_batch(spill.batch)
-        for video, name, status, reasons in zip(*(batch.column(i).to_pylist() for i in range(4)), strict=True):
-            why = tuple(reasons.split(",")) if reasons else ()
-            yield LiveRow(video, name, status, why, spill.origin, spill.run_id)
+def read_spills(store: Store, spills: Iterable[Spill]) -> list[tuple[Spill, pa.RecordBatch]]:
+    """Return spills in the order of the shards, each with its rows: video_id, segment_file, status, reasons, range."""
+    return [(spill, _read(store, spill)) for spill in sorted(spills, key=lambda spill: spill.rank)]
+
+
+def _read(store: Store, spill: Spill) -> pa.RecordBatch:
+    with pa.ipc.open_file(io.BufferedReader(shards.BlobFile(store.open(spill.key)), 1 << 16)) as file:
+        return file.get_batch(spill.batch)
+
+
+def rows_of(spill: Spill, batch: pa.RecordBatch) -> Iterator[LiveRow]:
+    """Yield rows of a spill as records."""
+    for video, name, status, reasons in zip(*(batch.column(i).to_pylist() for i in range(4)), strict=True):
+        why = tuple(reasons.split(",")) if reasons else ()
+        yield LiveRow(video, name, status, why, spill.origin, spill.run_id)
 
 
 def clear(context: Context, stage: str) -> None:
@@ -148,22 +154,21 @@ def clear(context: Context, stage: str) -> None:
 
 
 def count_videos(context: Context, shard: Shard) -> dict[str, int]:
-    """Return how many rows of each video a shard holds, read by one column."""
-    table = read_shard_ids(context, shard)
-    counts = pc.value_counts(table)
-    return {str(entry["values"]): entry["counts"] for entry in counts.to_pylist()}
+    """Return how many rows of each video a shard holds, without those that it drops; null is the video ""."""
+    ids = pc.fill_null(read_ids(context, shard), "")
+    return {video: rows for video, rows in counted(ids) if video not in shard.drop}
 
 
-def read_shard_ids(context: Context, shard: Shard) -> pa.ChunkedArray:
-    """Return the video_id column of a shard's rows that count; null as ""."""
+def counted(ids: pa.ChunkedArray) -> Iterator[tuple[str, int]]:
+    """Yield each id and how often it is there."""
+    counts = pc.value_counts(ids)
+    yield from zip(counts.field("values").to_pylist(), counts.field("counts").to_pylist(), strict=True)
+
+
+def read_ids(context: Context, shard: Shard) -> pa.ChunkedArray:
+    """Return the video_id of every row of a shard, read by that column alone."""
     store, key = snapshots.open_shard(context.workspace.store, context.validation.store, shard)
     try:
-        table = shards.read(store, key, {"video_id": pa.string()})
+        return shards.read(store, key, {"video_id": pa.string()}).column(0)
     except Damage as damage:
         raise UserError(f"{shard.source}: {damage}: mend or remove this shard") from None
-    return pc.fill_null(snapshots.without(table, shard.drop).column("video_id"), "")
-
-
-def digest_rows(names: Iterable[str | None]) -> str:
-    """Return the digest of the segment names of one video, independent of their order."""
-    return provenance.sha256("\n".join(sorted(name or "" for name in names)).encode())

@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from resplice.io import live, shards, snapshots
+from resplice.io import live, snapshots
 from resplice.io.context import Context
-from resplice.io.work import Item
+from resplice.io.work import Planned
 from resplice.transforms import provenance
 from resplice.transforms.records import Reason
 from resplice.transforms.replace import IndexRow, Shard, replacement
 
 
 class CheckDrift:
-    """Compare planned videos with their baseline once more: item → (video_id, reason it does not count, or "")."""
+    """Compare planned videos with their baseline once more: videos → (video_id, reason it does not count, or "")."""
 
     def __init__(self, context: Context, refused: Collection[str]) -> None:
         self._context = context
         self._refused = frozenset(refused)
 
-    def __call__(self, item: Item) -> Iterator[tuple[str, str]]:
-        """Check one item; a video that was refused before is not looked at again."""
-        todo = [video for video in item.videos if video.video_id not in self._refused]
+    def __call__(self, videos: Sequence[Planned]) -> Iterator[tuple[str, str]]:
+        """Check some videos; one that was refused before is not looked at again."""
+        todo = [video for video in videos if video.video_id not in self._refused]
         rows = self._context.rows.of([video.video_id for video in todo])
-        for video in item.videos:
+        for video in videos:
             if video.video_id in self._refused:
                 yield video.video_id, "refused"
                 continue
@@ -39,27 +39,19 @@ class CheckDrift:
 
 
 class IndexPlanned:
-    """Index the planned videos of one shard: (side, shard) → (video_id, IndexRow); history is filtered by column."""
+    """Index the planned videos of one shard: (side, shard) → (video_id, (side, shard, number of rows))."""
 
     def __init__(self, context: Context, planned: Iterable[str]) -> None:
         self._context = context
-        self._planned = sorted(planned)
+        self._planned = frozenset(planned)
 
-    def __call__(self, shard: Shard) -> Iterator[tuple[str, IndexRow]]:
-        """Read the ids of one shard, then the names of the planned ones."""
-        planned = pa.array(self._planned, pa.string())
-        ids = live.read_shard_ids(self._context, shard)
-        if not pc.any(pc.is_in(ids, value_set=planned)).as_py():
-            return
-        store, key = snapshots.open_shard(self._context.workspace.store, self._context.validation.store, shard)
-        text = pa.string()
-        table = snapshots.without(shards.read(store, key, {"video_id": text, "segment_file": text}), shard.drop)
-        table = table.filter(pc.is_in(table.column("video_id"), value_set=planned))
-        names: dict[str, list[str | None]] = {}
-        for video, name in zip(*(column.to_pylist() for column in table.columns), strict=True):
-            names.setdefault(video, []).append(name)
-        for video, found in names.items():
-            yield video, IndexRow(shard.key or shard.source, len(found), live.digest_rows(found))
+    def __call__(self, sided: tuple[str, Shard]) -> Iterator[tuple[str, tuple[str, str, int]]]:
+        """Read the ids of one shard."""
+        side, shard = sided
+        planned = pa.array(sorted(self._planned.difference(shard.drop)), pa.string())
+        ids = live.read_ids(self._context, shard)
+        for video, rows in live.counted(ids.filter(pc.is_in(ids, value_set=planned))):
+            yield video, (side, shard.key or shard.source, rows)
 
 
 class Replace:
@@ -73,28 +65,31 @@ class Replace:
         video, sides = joined
         state = list(sides["planned"])
         if state:
-            new = [] if state[0] else list(sides["new"])
-            decision = replacement(video, list(sides["old"]), new, self._on_missing)
-            yield {**asdict(decision), "state": state[0], "digests": sorted(row.digest for row in new)}
+            old, new = _sided(sides["rows"], "old"), _sided(sides["rows"], "new")
+            decision = replacement(video, old, [] if state[0] else new, self._on_missing)
+            yield {**asdict(decision), "state": state[0]}
+
+
+def _sided(rows: Iterable[tuple[str, str, int]], wanted: str) -> list[IndexRow]:
+    return [IndexRow(shard, count) for side, shard, count in rows if side == wanted]
 
 
 class Adopt:
-    """Make immutable objects of the historical shards that no snapshot names yet: (rank, shard) → (rank, shard)."""
+    """Make immutable objects of the historical shards that no snapshot names yet: shard → what became of it."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
 
-    def __call__(self, ranked: tuple[int, Shard]) -> Iterator[dict[str, Any]]:
+    def __call__(self, shard: Shard) -> Iterator[dict[str, Any]]:
         """Adopt one shard."""
-        rank, shard = ranked
         adopted = snapshots.adopt(self._context.workspace.store, self._context.validation.store, shard)
-        yield {"rank": rank, "key": adopted.key, "sha256": adopted.sha256}
+        yield {"source": shard.source, "key": adopted.key, "sha256": adopted.sha256}
 
 
 def with_objects(live_shards: Iterable[Shard], adopted: Iterable[dict[str, Any]]) -> list[Shard]:
     """Return the live shards with the objects that `Adopt` made of them."""
-    objects = {record["rank"]: record for record in adopted}
+    objects = {record["source"]: record for record in adopted}
     return [
-        replace(shard, key=objects[rank]["key"], sha256=objects[rank]["sha256"]) if rank in objects else shard
-        for rank, shard in enumerate(live_shards)
+        shard if shard.key else replace(shard, key=objects[shard.source]["key"], sha256=objects[shard.source]["sha256"])
+        for shard in live_shards
     ]

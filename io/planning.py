@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from resplice.io.context import Context
 from resplice.io.joined import JoinedRange, VideoView
 from resplice.io.tarstate import TRANSCRIBED, TarState, open_tar
 from resplice.transforms import audit
 from resplice.transforms.affected import OK, Video, better, reasons
-from resplice.transforms.audit import TarContent
 from resplice.transforms.records import Reason, Segment, valid_video_id
 from resplice.transforms.replace import HISTORY, Tar
 
@@ -32,23 +35,34 @@ class FindAffected:
             return
         repaired: dict[str, Tar] = dict(sides["tars"])
         videos = JoinedRange(self._context, index, sides["spills"])
-        indexed = videos.index.tars(TRANSCRIBED)
-        healthy = 0
-        for video in videos:
+        healthy = self._healthy(videos, repaired)
+        count = int(healthy.sum())
+        for video in videos.views(~healthy):
             if not valid_video_id(video.id):
                 yield {"video_id": video.id, "refused": Reason.BAD_NAME, "rows": len(video.rows)}
-            elif why := self._reasons(video, self._tar(video, indexed, repaired.get(video.id))):
+            elif why := self._reasons(video, self._tar(video, repaired.get(video.id))):
                 yield _record(video, why)
             else:
-                healthy += 1
-        yield {"range": index, "healthy": healthy}
+                count += 1
+        yield {"range": index, "healthy": count}
 
-    def _tar(self, video: VideoView, indexed: Mapping[str, Any], repaired: Tar | None) -> TarState:
+    def _healthy(self, videos: JoinedRange, repaired: Mapping[str, Tar]) -> np.ndarray:
+        """Return which videos are seen to be healthy by column alone: for a settled one with a right tar of its own and
+        a status that is no failure, no reason can hold.
+        """
+        sound = videos.settled.videos & videos.right_tars()
+        failed = pa.array(self._context.settings.plan.failed_statuses, pa.string())
+        sound &= ~pc.fill_null(pc.is_in(videos.facts["validation_status"], value_set=failed), False).to_numpy()
+        ids = videos.ids.to_pylist()
+        return np.array(
+            [ok and id_ not in repaired and valid_video_id(id_) for ok, id_ in zip(sound, ids, strict=True)], bool
+        )
+
+    def _tar(self, video: VideoView, repaired: Tar | None) -> TarState:
         """Return the tar that counts: the one the snapshot names, else the one in the corpus."""
         if repaired is not None:
             return open_tar(self._context.workspace.store, repaired.key, video.id, TRANSCRIBED)
-        content, infos = indexed.get(video.id, (TarContent(), {}))
-        return TarState(video.facts["transcribed_tar"], content=content, infos=infos)
+        return TarState(video.facts["transcribed_tar"], content=video.transcribed, infos=video.transcribed_infos)
 
     def _reasons(self, video: VideoView, tar: TarState) -> list[Reason]:
         faults: set[Reason] = set()

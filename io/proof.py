@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from resplice.io import refusals, shards
 from resplice.io.context import Context
 from resplice.io.joined import JoinedRange, VideoView
+from resplice.io.live import UNJUDGED, counted
+from resplice.transforms import settled
 from resplice.transforms.affected import better
-from resplice.transforms.coverage import Result, Standing, place
+from resplice.transforms.coverage import Bucket, Result, Standing, place
 from resplice.transforms.names import stem
 from resplice.transforms.records import Segment
 from resplice.transforms.replace import RUN
@@ -37,15 +40,37 @@ class Cover:
             return
         standings = {video: (standing, runs) for video, standing, runs in sides["standings"]}
         videos = JoinedRange(self._context, index, sides["spills"])
+        plain = videos.settled.videos & ~settled.within(videos.ids, pa.array(list(standings), pa.string()))
         records: list[dict[str, Any]] = []
         orphans = videos.strays
-        for video in videos:
-            found, strange = _results(video, standings.get(video.id, (Standing(), ()))[1])
-            records += _placed(video, standings.get(video.id, (Standing(), ()))[0], found)
+        for video in videos.views(~plain):
+            standing, runs = standings.get(video.id, (Standing(), ()))
+            found, strange = _results(video, runs)
+            records += _placed(video, standing, found)
             orphans += strange
-        data = shards.encode(pa.Table.from_pylist(records, COVERAGE), self._context.run.metadata())
+        table = pa.concat_tables([_validated(videos, plain), pa.Table.from_pylist(records, COVERAGE)])
+        table = shards.sorted_by(table, "video_id").combine_chunks()
+        data = shards.encode(table, self._context.run.metadata())
         refusals.put(self._context.workspace.store, f"{self._context.stage('verify')}/parts/{index:05d}.parquet", data)
-        yield {"range": index, "rows": len(records), "orphans": orphans, "counts": _counts(records)}
+        yield {"range": index, "rows": len(table), "orphans": orphans, "counts": _counts(table)}
+
+
+def _validated(videos: JoinedRange, plain: np.ndarray) -> pa.Table:
+    """Return the coverage of settled videos of which the run planned and refused nothing: each row has its verdict."""
+    mask = pa.array(settled.within(videos.rows["video_id"], videos.ids.filter(pa.array(plain))))
+    rows, stems, number = (one.filter(mask) for one in (videos.rows, videos.settled.stems, videos.settled.result))
+    status, reasons = (videos.results[name].take(number) for name in ("status", "reasons"))
+    nothing = pa.nulls(len(rows), pa.string())
+    columns = {
+        "video_id": rows["video_id"],
+        "segment_file": rows["segment_file"],
+        "stem": stems,
+        "bucket": pa.repeat(str(Bucket.VALIDATED), len(rows)),
+        "status": pc.if_else(pc.equal(status, UNJUDGED), None, status),
+        "reason": nothing,
+        "detail": pc.if_else(pc.equal(reasons, ""), None, reasons),
+    }
+    return shards.sorted_by(pa.table(columns, COVERAGE), "video_id", "segment_file")
 
 
 def _placed(video: VideoView, standing: Standing, found: dict[Segment, Result]) -> Iterator[dict[str, Any]]:
@@ -77,10 +102,7 @@ def _results(video: VideoView, runs: Iterable[str]) -> tuple[dict[Segment, Resul
     return found, orphans
 
 
-def _counts(records: Iterable[dict[str, Any]]) -> dict[str, int]:
-    counts: Counter[str] = Counter()
-    for record in records:
-        counts[record["bucket"]] += 1
-        if record["bucket"] == "validated":
-            counts[record["status"] or "unjudged"] += 1
-    return dict(counts)
+def _counts(table: pa.Table) -> dict[str, int]:
+    """Return the number of rows of each bucket, and of each status of those that are validated."""
+    good = table.filter(pc.equal(table["bucket"], str(Bucket.VALIDATED)))
+    return dict([*counted(table["bucket"]), *counted(pc.fill_null(good["status"], UNJUDGED))])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -34,6 +35,8 @@ class Row:
 
 def shown(text: str) -> str:
     """Return text with bytes that are not UTF-8, and lone surrogates, as backslash escapes."""
+    if text.isascii():
+        return text
     try:
         return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     except UnicodeEncodeError:
@@ -149,20 +152,26 @@ class Rows:
         order = [self._key(table, self._columns.video_id), sa.column(self._columns.id)]
         columns: list[Any] = [sa.column(name) for name in names]
         query: sa.Select[Any] = sa.select(*columns).select_from(table.table).where(*where).order_by(*order)
-        for values in self._fetch(query):
-            yield self._row(table, dict(zip(names, values, strict=True)))
+        fetched = self._fetch(query)
+        while page := list(itertools.islice(fetched, _PAGE)):
+            yield from self._page(table, dict(zip(names, zip(*page, strict=True), strict=True)))
 
-    def _row(self, table: Table, values: dict[str, Any]) -> Row:
-        ours, kinds = self._columns, table.kinds
-        duration = values[ours.duration_s] if ours.duration_s else None
-        return Row(
-            id=_row_id(values[ours.id], ours.id in table.integer, ours.id),
-            video_id=_text(values[ours.video_id]),
-            segment_file=_text(values[ours.segment_file]),
-            transcription=shown(_text(values[ours.transcription])),
-            duration_s=_number(duration),
-            columns={name: _json_value(value, kinds[name]) for name, value in values.items()},
+    def _page(self, table: Table, values: dict[str, tuple[Any, ...]]) -> Iterator[Row]:
+        """Yield some rows, given by column: a function for each value costs more than all that is done to it."""
+        ours = self._columns
+        whole = ours.id in table.integer
+        shown_ = [_json_values(column, table.kinds[name]) for name, column in values.items()]
+        found = zip(
+            (_row_id(value, whole, ours.id) for value in values[ours.id]),
+            _texts(values[ours.video_id]),
+            _texts(values[ours.segment_file]),
+            map(shown, _texts(values[ours.transcription])),
+            map(_number, values[ours.duration_s]) if ours.duration_s else itertools.repeat(None),
+            (dict(zip(values, row, strict=True)) for row in zip(*shown_, strict=True)),
+            strict=False,  # without durations their column has no end
         )
+        for row in found:
+            yield Row(*row)
 
     def _key(self, table: Table, name: str) -> sa.ColumnElement[Any]:
         key: sa.ColumnElement[Any] = sa.column(name, sa.String)
@@ -187,6 +196,10 @@ class Rows:
                         tuple(vars(self._videos).items()), "")  # fmt: skip
 
 
+def _texts(values: Iterable[Any]) -> list[str]:
+    return [value if type(value) is str else _text(value) for value in values]
+
+
 def _text(value: Any) -> str:
     if value is None:
         return ""
@@ -206,6 +219,18 @@ def _number(value: Any) -> float | None:
         return None if value is None else float(value)
     except (TypeError, ValueError):
         return None
+
+
+def _json_values(values: Sequence[Any], kind: str) -> list[Any]:
+    """Return the values of a column as `_json_value` does; it is not asked for those that JSON takes as they are."""
+    if kind:
+        return [None if value is None else _json_value(value, kind) for value in values]
+    return [
+        value
+        if value is None or type(value) is int or (type(value) is str and value.isascii())
+        else _json_value(value, kind)
+        for value in values
+    ]
 
 
 def _json_value(value: Any, kind: str) -> Any:

@@ -88,19 +88,17 @@ def load_world(context: Context) -> World:
 
 def build(pipeline: Any, context: Context, works: Sequence[RangeWork], frozen: World) -> Any:
     """Compose the pipeline: inventory the ranges, count the historical rows, join both by range."""
-    import apache_beam as beam
-
-    from resplice.transforms.steps import JoinByKey, Work
+    from resplice.transforms.steps import JoinByKey, Work, source
 
     marks = partial(marked, context, "baseline")
     ranges = (
         pipeline
-        | "Ranges" >> beam.Create(works)
+        | "Ranges" >> source(works)
         | "Inventory" >> Work(marks("range", Inventory(context), attrgetter("index")), "Read")
     )
     counts = (
         pipeline
-        | "HistoryShards" >> beam.Create(frozen.history)
+        | "HistoryShards" >> source(frozen.history)
         | "CountHistory" >> Work(marks("history", CountHistory(context, frozen.bounds), attrgetter("source")), "Count")
     )
     return {"range": ranges, "history": counts} | "Freeze" >> JoinByKey(

@@ -49,13 +49,11 @@ def export_work(session: Session) -> None:
 
 def build_export(pipeline: Any, context: Context, todo: Sequence[Item]) -> Any:
     """Compose the pipeline of the work lists."""
-    import apache_beam as beam
-
-    from resplice.transforms.steps import Tally, Work
+    from resplice.transforms.steps import Tally, Work, source
 
     described = (
         pipeline
-        | "Items" >> beam.Create(todo)
+        | "Items" >> source(todo)
         | "Describe" >> Work(marked(context, "validate", "item", Describe(context), attrgetter("name")), "Video")
     )
     return described | "Work" >> Tally(Gather(context, "validate", "work"))
@@ -95,17 +93,17 @@ def build_take(pipeline: Any, context: Context, todo: Sequence[Item], place: Pla
     """Compose the pipeline: the given rows join the item of their video."""
     import apache_beam as beam
 
-    from resplice.transforms.steps import JoinByKey, Tally, Work
+    from resplice.transforms.steps import JoinByKey, Tally, Work, source
 
     of_video = {video.video_id: item.name for item in todo for video in item.videos}
     marks = partial(marked, context, "validate")
     given = (
         pipeline
-        | "Given" >> beam.Create(list(enumerate(keys)))
+        | "Given" >> source(list(enumerate(keys)))
         | "ReadGiven" >> Work(marks("file", ReadGiven(place), itemgetter(0)), "Read")
         | "ByItem" >> beam.Map(_by_item, of_video)
     )
-    items_ = pipeline | "Items" >> beam.Create([(item.name, item) for item in todo])
+    items_ = pipeline | "Items" >> source([(item.name, item) for item in todo])
     refused = {"given": given, "items": items_} | "Take" >> JoinByKey(
         marks("item", Take(context, keys), itemgetter(0)), "Check"
     )

@@ -148,10 +148,10 @@ def build_examine(pipeline: Any, context: Context, stage: str, tars: Sequence[tu
     """Compose the pipeline that looks at tars: (video_id, {token: known digest}), one element a tar."""
     import apache_beam as beam
 
-    from resplice.transforms.steps import Tally, Work
+    from resplice.transforms.steps import Tally, Work, source
 
     look = marked(context, stage, "look", Examine(context), itemgetter(0))
-    looked = pipeline | "Tars" >> beam.Create(tars) | "Examine" >> Work(look, "Look")
+    looked = pipeline | "Tars" >> source(tars) | "Examine" >> Work(look, "Look")
     return looked | "Records" >> beam.Map(asdict) | "Examined" >> Tally(Gather(context, stage, "examined"))
 
 
@@ -159,13 +159,13 @@ def build(pipeline: Any, context: Context, stage: str, effects: Sequence[Effect]
     """Compose the pipeline that changes the corpus: one element a tar, one a batch of statuses."""
     import apache_beam as beam
 
-    from resplice.transforms.steps import Tally, Work
+    from resplice.transforms.steps import Tally, Work, source
 
     tars, batches = split(effects)
     replace_ = marked(context, stage, "tar", ReplaceTars(context), attrgetter("line.unit"))
     set_each = marked(context, stage, "statuses", SetStatuses(context), _first)
-    replaced = pipeline | "Items" >> beam.Create(tars) | "ReplaceTars" >> Work(replace_, "Tar")
-    set_ = pipeline | "Batches" >> beam.Create(batches) | "SetStatuses" >> Work(set_each, "Batch")
+    replaced = pipeline | "Items" >> source(tars) | "ReplaceTars" >> Work(replace_, "Tar")
+    set_ = pipeline | "Batches" >> source(batches) | "SetStatuses" >> Work(set_each, "Batch")
     return (
         (replaced, set_)
         | "Both" >> beam.Flatten()

@@ -11,8 +11,7 @@ Refuses a video that changed since the baseline: drifted. Another run that repla
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from functools import partial
-from operator import attrgetter, itemgetter
+from operator import attrgetter
 from typing import Any
 
 from resplice.io import shards, sidecars, snapshots
@@ -28,6 +27,9 @@ from resplice.pipelines.launch import Session
 from resplice.transforms.records import Exit, Reason, Refusal, UserError
 from resplice.transforms.repack import tar_name
 from resplice.transforms.replace import RUN, Shard, Snapshot, Tar, conflicts, merged
+
+PER_CHECK = 500
+"""Videos whose rows are read again by one query."""
 
 
 def run(args: Any, resolved: Resolved, beam_argv: Sequence[str]) -> int:
@@ -47,14 +49,16 @@ def merge(session: Session) -> None:
     todo = items(context, "validate", videos)
     new = new_shards(context, todo)
     refused, unrepaired = refused_in(context, "repair", "validate"), refused_in(context, "repair")
-    parts = len(todo) + len(old_shards(context, live)) + len(new) + sum(not shard.key for shard in live)
+    unadopted = [shard for shard in live if not shard.key]
+    parts = len(checks(videos)) + len(sides_of(context, live, new)) + len(unadopted)
     session.note(f"merge: {len(videos)} planned videos, {len(new)} new shards, snapshot {latest.number}")
-    gauge = by_marks(context, "merge", parts)
-    with session.progress(gauge), session.pipeline() as pipeline:
-        build(pipeline, context, todo, live, new, set(refused))
+    with session.progress(by_marks(context, "merge", parts)), session.pipeline() as pipeline:
+        build(pipeline, context, videos, live, new, set(refused))
+        if unadopted:
+            adopt(pipeline, context, unadopted)
     decisions = {record["video_id"]: record for record in gathered(context, "merge", "replacements")}
     drifted = sorted(video for video, record in decisions.items() if record["state"] == Reason.DRIFTED)
-    live = with_objects(live, gathered(context, "merge", "adopted"))
+    live = with_objects(live, gathered(context, "merge", "adopted")) if unadopted else live
     names = {shard.source: shard.key for shard in live}
     drops: dict[str, list[str]] = {}
     for video, record in decisions.items():
@@ -76,39 +80,49 @@ def merge(session: Session) -> None:
 
 
 def build(
-    pipeline: Any, context: Context, todo: Sequence[Item], live: Sequence[Shard], new: Sequence[Shard],
+    pipeline: Any, context: Context, videos: Sequence[Planned], live: Sequence[Shard], new: Sequence[Shard],
     refused: Collection[str],
 ) -> Any:  # fmt: skip
-    """Compose the pipeline: drift once more, index both sides, CoGroupByKey over video_id, adopt history."""
-    import apache_beam as beam
+    """Compose the pipeline: drift once more, index both sides, CoGroupByKey over video_id."""
+    from resplice.transforms.steps import JoinByKey, Tally, Work, source
 
-    from resplice.transforms.steps import JoinByKey, Tally, Work
-
-    ids = [video.video_id for item in todo for video in item.videos]
-    marks, name = partial(marked, context, "merge"), attrgetter("key", "source")
-    drift = marks("drift", CheckDrift(context, refused), attrgetter("name"))
-    index_old, index_new = (marks(side, IndexPlanned(context, ids), name) for side in ("old", "new"))
-    old = old_shards(context, live)
-    sides = {
-        "planned": pipeline | "Items" >> beam.Create(todo) | "Drift" >> Work(drift, "Check"),
-        "old": pipeline | "LiveShards" >> beam.Create(old) | "IndexOld" >> Work(index_old, "Index"),
-        "new": pipeline | "NewShards" >> beam.Create(new) | "IndexNew" >> Work(index_new, "Index"),
+    ids = [video.video_id for video in videos]
+    drift = marked(context, "merge", "drift", CheckDrift(context, refused), _first)
+    index = marked(context, "merge", "index", IndexPlanned(context, ids), _name)
+    found = {
+        "planned": pipeline | "Planned" >> source(checks(videos)) | "Drift" >> Work(drift, "Check"),
+        "rows": pipeline | "Shards" >> source(sides_of(context, live, new)) | "Index" >> Work(index, "Index"),
     }
-    decided = sides | "Replace" >> JoinByKey(Replace(context.settings.merge.on_missing), "Decide")
-    adopted = (
-        pipeline
-        | "Unadopted" >> beam.Create([(rank, shard) for rank, shard in enumerate(live) if not shard.key])
-        | "Adopt" >> Work(marks("adopt", Adopt(context), itemgetter(0)), "Copy")
-    )
-    return (
-        decided | "Replacements" >> Tally(Gather(context, "merge", "replacements")),
-        adopted | "Adopted" >> Tally(Gather(context, "merge", "adopted")),
-    )
+    decided = found | "Replace" >> JoinByKey(Replace(context.settings.merge.on_missing), "Decide")
+    return decided | "Replacements" >> Tally(Gather(context, "merge", "replacements"))
 
 
-def old_shards(context: Context, live: Sequence[Shard]) -> list[Shard]:
-    """Return the live shards whose rows this run may replace: all but its own."""
-    return [shard for shard in live if (shard.origin, shard.run_id) != (RUN, context.run.id)]
+def adopt(pipeline: Any, context: Context, unadopted: Sequence[Shard]) -> Any:
+    """Compose the adoption of history, once for each historical shard."""
+    from resplice.transforms.steps import Tally, Work, source
+
+    copy = marked(context, "merge", "adopt", Adopt(context), attrgetter("source"))
+    adopted = pipeline | "Unadopted" >> source(unadopted) | "Adopt" >> Work(copy, "Copy")
+    return adopted | "Adopted" >> Tally(Gather(context, "merge", "adopted"))
+
+
+def checks(videos: Sequence[Planned]) -> list[Sequence[Planned]]:
+    """Return the videos in the parts that are checked for drift together."""
+    return [videos[first : first + PER_CHECK] for first in range(0, len(videos), PER_CHECK)]
+
+
+def sides_of(context: Context, live: Sequence[Shard], new: Sequence[Shard]) -> list[tuple[str, Shard]]:
+    """Return the shards with their side: what is live but for this run's own, and what is new."""
+    old = [shard for shard in live if (shard.origin, shard.run_id) != (RUN, context.run.id)]
+    return [("old", shard) for shard in old] + [("new", shard) for shard in new]
+
+
+def _first(videos: Sequence[Planned]) -> str:
+    return videos[0].video_id
+
+
+def _name(sided: tuple[str, Shard]) -> tuple[str, str, str]:
+    return sided[0], sided[1].key, sided[1].source
 
 
 def _check_conflicts(context: Context, latest: Snapshot, ids: Sequence[str]) -> None:

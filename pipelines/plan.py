@@ -95,13 +95,11 @@ def _asked(context: Context, wave: Selection) -> dict[str, Any]:
 
 def build(pipeline: Any, context: Context, world: World, base: Snapshot) -> Any:
     """Compose the pipeline: index the live results, join them with the inventory by range, find the affected."""
-    import apache_beam as beam
-
-    from resplice.transforms.steps import JoinByKey, Tally
+    from resplice.transforms.steps import JoinByKey, Tally, source
 
     repaired = [(range_of(world.bounds, v), (v, entry.tar)) for v, entry in base.videos.items() if entry.tar]
     sides = by_range(pipeline, context, "plan", world, live_shards(base, world.history))
-    sides["tars"] = pipeline | "RepairedTars" >> beam.Create(repaired)
+    sides["tars"] = pipeline | "RepairedTars" >> source(repaired)
     found = sides | "Affected" >> JoinByKey(
         marked(context, "plan", "range", FindAffected(context), itemgetter(0)), "Find"
     )
@@ -110,17 +108,15 @@ def build(pipeline: Any, context: Context, world: World, base: Snapshot) -> Any:
 
 def by_range(pipeline: Any, context: Context, stage: str, world: World, shards_: Iterable[Shard]) -> dict[str, Any]:
     """Compose what plan and verify share: the ranges, and the live results indexed by range."""
-    import apache_beam as beam
-
-    from resplice.transforms.steps import Work
+    from resplice.transforms.steps import Work, source
 
     index = live.IndexShard(context, stage, world.bounds)
     spills = (
         pipeline
-        | "LiveShards" >> beam.Create(list(enumerate(shards_)))
+        | "LiveShards" >> source(list(enumerate(shards_)))
         | "IndexResults" >> Work(marked(context, stage, "shard", index, itemgetter(0)), "Index")
     )
-    ranges = pipeline | "Ranges" >> beam.Create([(index, index) for index in range(len(world.bounds) + 1)])
+    ranges = pipeline | "Ranges" >> source([(index, index) for index in range(len(world.bounds) + 1)])
     return {"range": ranges, "spills": spills}
 
 

@@ -67,13 +67,11 @@ def restricted(item: Item, only: Collection[str]) -> Item:
 
 def build(pipeline: Any, context: Context, stage: str, todo: Sequence[Item]) -> Any:
     """Compose the pipeline: every item is rebuilt on its own."""
-    import apache_beam as beam
-
-    from resplice.transforms.steps import Work
+    from resplice.transforms.steps import Work, source
 
     return (
         pipeline
-        | "Items" >> beam.Create(todo)
+        | "Items" >> source(todo)
         | "Rebuild" >> Work(Rebuild(context, stage, plugins(context), frozen=stage == "repair"), "Video")
     )
 

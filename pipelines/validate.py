@@ -95,11 +95,9 @@ def engines(session: Session) -> tuple[ChainSpec, dict[str, str]]:
 
 def build(pipeline: Any, context: Context, todo: Sequence[Item], chain: ChainSpec, versions: Mapping[str, str]) -> Any:
     """Compose the pipeline: every item is validated on its own."""
-    import apache_beam as beam
+    from resplice.transforms.steps import Work, source
 
-    from resplice.transforms.steps import Work
-
-    return pipeline | "Items" >> beam.Create(todo) | "Validate" >> Work(Judge(context, chain, versions), "Judge")
+    return pipeline | "Items" >> source(todo) | "Validate" >> Work(Judge(context, chain, versions), "Judge")
 
 
 def finish(session: Session, todo: Sequence[Item], further: Sequence[Any] = ()) -> None:

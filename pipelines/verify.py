@@ -117,12 +117,10 @@ def standings(context: Context, world: World, latest: Snapshot) -> Standings:
 
 def build(pipeline: Any, context: Context, world: World, live_: list[Shard], stands: Standings) -> Any:
     """Compose the pipeline: index the live results, join them with the frozen rows by range, fill the buckets."""
-    import apache_beam as beam
-
-    from resplice.transforms.steps import JoinByKey, Tally
+    from resplice.transforms.steps import JoinByKey, Tally, source
 
     sides = by_range(pipeline, context, "verify", world, live_)
-    sides["standings"] = pipeline | "Standings" >> beam.Create(stands)
+    sides["standings"] = pipeline | "Standings" >> source(stands)
     covered = sides | "Cover" >> JoinByKey(marked(context, "verify", "range", Cover(context), itemgetter(0)), "Place")
     return covered | "Counts" >> Tally(Gather(context, "verify", "counts"))
 

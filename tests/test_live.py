@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from resplice.io import live, shards
 from resplice.io.context import Context
-from resplice.io.live import IndexShard, LiveRow, Spill, read_spills
+from resplice.io.live import IndexShard, LiveRow, Spill, read_spills, rows_of
 from resplice.transforms.provenance import Run
 from resplice.transforms.ranges import range_of
 from resplice.transforms.records import UserError
@@ -51,8 +51,12 @@ def spilled(context: Context, found: Sequence[Shard], bounds: Sequence[str] = ()
     return [spill for ranked in enumerate(found) for spill in index(ranked)]
 
 
-def rows_of(context: Context, *found: Shard) -> list[LiveRow]:
-    return list(read_spills(context.workspace.store, [spill for _, spill in spilled(context, found)]))
+def read(context: Context, spills: Iterable[Spill]) -> list[LiveRow]:
+    return [row for one in read_spills(context.workspace.store, spills) for row in rows_of(*one)]
+
+
+def live_rows(context: Context, *found: Shard) -> list[LiveRow]:
+    return read(context, [spill for _, spill in spilled(context, found)])
 
 
 # Statuses
@@ -61,7 +65,7 @@ def rows_of(context: Context, *found: Shard) -> list[LiveRow]:
 def test_statuses_of_history_are_mapped_and_any_other_is_unjudged(context: Context) -> None:
     said = ["passed", "failed", "error", "PASSED", "", None, "warn"]
     shard = history(context, video_id=["v"] * 7, segment_file=[str(n) for n in range(7)], status=said)
-    assert [row.status for row in rows_of(context, shard)] == [
+    assert [row.status for row in live_rows(context, shard)] == [
         "passed", "failed", "error", "unjudged", "unjudged", "unjudged", "unjudged",
     ]  # fmt: skip
 
@@ -70,12 +74,12 @@ def test_the_spelling_of_statuses_and_their_column_are_settings(context: Context
     context = with_history(context, status_column="verdict", passed=("ok", "fine"), failed=("bad",), error=())
     verdicts = ["ok", "fine", "bad", "error", "passed"]
     shard = history(context, video_id=["v"] * 5, segment_file=list("abcde"), verdict=verdicts, status=["passed"] * 5)
-    assert [row.status for row in rows_of(context, shard)] == ["passed", "passed", "failed", "unjudged", "unjudged"]
+    assert [row.status for row in live_rows(context, shard)] == ["passed", "passed", "failed", "unjudged", "unjudged"]
 
 
 def test_without_the_status_column_every_row_counts_as_a_result_without_a_status(context: Context) -> None:
     shard = history(context, video_id=["v", "w"], segment_file=["a", "b"])
-    assert [(row.video_id, row.status) for row in rows_of(context, shard)] == [("v", "unjudged"), ("w", "unjudged")]
+    assert [(row.video_id, row.status) for row in live_rows(context, shard)] == [("v", "unjudged"), ("w", "unjudged")]
 
 
 def test_the_settings_of_history_do_not_concern_the_results_of_runs(context: Context) -> None:
@@ -83,7 +87,7 @@ def test_the_settings_of_history_do_not_concern_the_results_of_runs(context: Con
     said = ["passed", "failed", "error"]
     columns = {"status": said, "verdict": ["ok"] * 3, "reasons": pa.array([[], [], []], pa.list_(TEXT))}
     shard = of_run(context, video_id=["v"] * 3, segment_file=list("abc"), **columns)
-    assert [row.status for row in rows_of(context, shard)] == said
+    assert [row.status for row in live_rows(context, shard)] == said
 
 
 def test_results_of_a_run_have_their_reasons_and_those_of_history_none(context: Context) -> None:
@@ -92,12 +96,12 @@ def test_results_of_a_run_have_their_reasons_and_those_of_history_none(context: 
         context, video_id=["v"] * 3, segment_file=list("abc"), status=["failed", "passed", "passed"], reasons=reasons
     )
     theirs = history(context, video_id=["v"], segment_file=["a"], status=["failed"], reasons=["silent"])
-    assert [row.reasons for row in rows_of(context, ours, theirs)] == [("silent", "too_short"), (), (), ()]
+    assert [row.reasons for row in live_rows(context, ours, theirs)] == [("silent", "too_short"), (), (), ()]
 
 
 def test_a_run_s_shard_without_reasons_has_none(context: Context) -> None:
     shard = of_run(context, video_id=["v"], segment_file=["a"], status=["failed"])
-    assert [row.reasons for row in rows_of(context, shard)] == [()]
+    assert [row.reasons for row in live_rows(context, shard)] == [()]
 
 
 # Names, origins, order
@@ -106,7 +110,7 @@ def test_a_run_s_shard_without_reasons_has_none(context: Context) -> None:
 def test_a_result_knows_its_name_as_it_stands_its_origin_and_its_run(context: Context) -> None:
     theirs = history(context, video_id=["v"], segment_file=["X.flac_split0"], status=["passed"])
     ours = of_run(context, "r9", video_id=["v"], segment_file=["X_split0"], status=["passed"])
-    assert rows_of(context, theirs, ours) == [
+    assert live_rows(context, theirs, ours) == [
         LiveRow("v", "X.flac_split0", "passed", (), HISTORY, ""),
         LiveRow("v", "X_split0", "passed", (), RUN, "r9"),
     ]
@@ -115,13 +119,13 @@ def test_a_result_knows_its_name_as_it_stands_its_origin_and_its_run(context: Co
 def test_results_come_in_the_order_of_the_shards_whatever_the_order_of_the_spills(context: Context) -> None:
     found = [history(context, f"{n}.parquet", video_id=["v"], segment_file=[str(n)]) for n in range(12)]
     spills = [spill for _, spill in spilled(context, found)]
-    assert [row.name for row in read_spills(context.workspace.store, spills[::-1])] == [str(n) for n in range(12)]
+    assert [row.name for row in read(context, spills[::-1])] == [str(n) for n in range(12)]
 
 
 def test_a_result_without_a_video_or_a_name_is_still_a_result(context: Context) -> None:
     shard = history(context, video_id=pa.array([None, "v"], TEXT), segment_file=pa.array(["a", None], TEXT))
-    assert sorted((row.video_id, row.name) for row in rows_of(context, shard) if row.name) == [("", "a")]
-    assert [row.video_id for row in rows_of(context, shard) if row.name is None] == ["v"]
+    assert sorted((row.video_id, row.name) for row in live_rows(context, shard) if row.name) == [("", "a")]
+    assert [row.video_id for row in live_rows(context, shard) if row.name is None] == ["v"]
 
 
 # Drops
@@ -129,7 +133,7 @@ def test_a_result_without_a_video_or_a_name_is_still_a_result(context: Context) 
 
 def test_rows_of_dropped_videos_do_not_live(context: Context) -> None:
     shard = history(context, drop=("b", "gone"), video_id=["a", "b", "c", "b", "B"], segment_file=list("12345"))
-    assert sorted(row.video_id for row in rows_of(context, shard)) == ["B", "a", "c"]
+    assert sorted(row.video_id for row in live_rows(context, shard)) == ["B", "a", "c"]
     assert live.count_videos(context, shard) == {"a": 1, "c": 1, "B": 1}
 
 
@@ -151,10 +155,7 @@ def test_each_range_has_the_results_of_its_own_videos(context: Context) -> None:
     ids = ["d", "a", "c", "b", "a", "z"]
     shard = history(context, video_id=ids, segment_file=[str(n) for n in range(6)])
     found = spilled(context, [shard], ("a", "c"))
-    names = {
-        index: [(row.video_id, row.name) for row in read_spills(context.workspace.store, [spill])]
-        for index, spill in found
-    }
+    names = {index: [(row.video_id, row.name) for row in read(context, [spill])] for index, spill in found}
     assert names == {0: [("a", "1"), ("a", "4")], 1: [("b", "3"), ("c", "2")], 2: [("d", "0"), ("z", "5")]}
     assert {index: spill.rows for index, spill in found} == {0: 2, 1: 2, 2: 2}
 
@@ -174,18 +175,18 @@ def test_every_live_row_is_in_the_range_of_its_video_exactly_once(
         columns = {"video_id": pa.array(column, TEXT), "segment_file": pa.array(names, TEXT)}
         found.append(history(context, f"{rank}.parquet", tuple(sorted(dropped)), **columns))
         expected += [(video, name) for video, name in zip(column, names, strict=True) if video not in dropped]
-    ordered, read = tuple(sorted(bounds)), []
+    ordered, seen = tuple(sorted(bounds)), []
     for index, spill in spilled(context, found, ordered):
-        rows = list(read_spills(context.workspace.store, [spill]))
+        rows = read(context, [spill])
         assert {range_of(ordered, row.video_id) for row in rows} == {index}
         assert len(rows) == spill.rows
-        read += [(row.video_id, row.name) for row in rows]
-    assert sorted(read, key=str) == sorted(expected, key=str)
+        seen += [(row.video_id, row.name) for row in rows]
+    assert sorted(seen, key=str) == sorted(expected, key=str)
 
 
 def test_the_spills_of_a_stage_are_removed_when_it_ends(context: Context) -> None:
     shard = history(context, video_id=["v"], segment_file=["a"])
-    assert rows_of(context, shard)
+    assert live_rows(context, shard)
     live.clear(context, "plan")
     assert list(context.workspace.store.list()) == []
 
@@ -199,7 +200,7 @@ def test_the_spills_of_a_stage_are_removed_when_it_ends(context: Context) -> Non
 def test_text_columns_of_any_encoding_are_read(context: Context, kind: pa.DataType) -> None:
     columns = {"video_id": ["a", "b"], "segment_file": ["1", "2"], "status": ["passed", "odd"]}
     shard = history(context, **{name: pa.array(values).cast(kind) for name, values in columns.items()})
-    assert [(r.video_id, r.name, r.status) for r in rows_of(context, shard)] == [
+    assert [(r.video_id, r.name, r.status) for r in live_rows(context, shard)] == [
         ("a", "1", "passed"),
         ("b", "2", "unjudged"),
     ]
@@ -218,17 +219,12 @@ def test_a_shard_that_lacks_a_column_or_changed_its_type_is_named(
     context: Context, columns: dict[str, Any], says: str
 ) -> None:
     with pytest.raises(UserError, match=rf"h\.parquet.*parquet_type.*{says}"):
-        rows_of(context, history(context, **columns))
+        live_rows(context, history(context, **columns))
 
 
 def test_a_damaged_shard_is_named(context: Context) -> None:
     context.validation.store.create("h.parquet", b"no parquet")
     with pytest.raises(UserError, match=r"h\.parquet.*parquet_footer"):
-        rows_of(context, Shard("h.parquet", "1", HISTORY, "", 1))
+        live_rows(context, Shard("h.parquet", "1", HISTORY, "", 1))
     with pytest.raises(UserError, match=r"h\.parquet.*parquet_footer"):
         live.count_videos(context, Shard("h.parquet", "1", HISTORY, "", 1))
-
-
-def test_the_digest_of_names_is_that_of_a_set_with_counts() -> None:
-    assert live.digest_rows(["b", "a"]) == live.digest_rows(["a", "b"])
-    assert live.digest_rows(["a", "a"]) != live.digest_rows(["a"])

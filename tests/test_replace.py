@@ -87,7 +87,7 @@ class World:
 
     def _index(self, among: Sequence[Shard], video: str) -> list[IndexRow]:
         counts = {s.key: len(self.contents[s.key].get(video, ())) for s in among if video not in s.drop}
-        return [IndexRow(key, rows, "") for key, rows in counts.items() if rows]
+        return [IndexRow(key, rows) for key, rows in counts.items() if rows]
 
 
 def history(*shard_rows: Rows) -> World:
@@ -207,7 +207,7 @@ def test_shards_without_affected_videos_are_referenced_and_videos_not_planned_ke
 def test_all_old_rows_of_a_video_go_in_every_shard(
     old: list[tuple[str, int]], new: list[tuple[str, int]], on_missing: str, drop_from: tuple[str, ...], kept: bool
 ) -> None:
-    sides = [[IndexRow(key, rows, "") for key, rows in side] for side in (old, new)]
+    sides = [[IndexRow(key, rows) for key, rows in side] for side in (old, new)]
     decision = replacement("v", sides[0], sides[1], on_missing)
     assert (decision.drop_from, decision.kept) == (drop_from, kept)
     assert (decision.old_rows, decision.new_rows) == (sum(n for _, n in old), sum(n for _, n in new))

@@ -49,13 +49,17 @@ def _number(value: Decimal) -> int | float | None:
 
 
 def _iso(moment: datetime) -> str:
-    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    return moment.isoformat().replace("+00:00", "Z")
+    if moment.tzinfo is None:
+        return moment.isoformat() + "Z"
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+_ON_ONE_LINE = json.JSONEncoder(sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 def line(value: Any) -> str:
     """Return strict JSON on one line: sorted keys, no NaN, no newline at the end."""
-    return json.dumps(plain(value), sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return _ON_ONE_LINE.encode(plain(value))
 
 
 def document(value: Any) -> bytes:
@@ -80,8 +84,8 @@ def fingerprint(**parts: Any) -> str:
 
 
 def rows_digest(rows: Iterable[dict[str, Any]]) -> str:
-    """Return the digest of a set of rows, independent of their order (each row: column → value)."""
-    digests = sorted(sha256(line(row).encode()) for row in rows)
+    """Return the digest of a set of rows, independent of their order (each row: column → value as `plain` gives it)."""
+    digests = sorted(sha256(_ON_ONE_LINE.encode(row).encode()) for row in rows)
     return sha256("\n".join(digests).encode())
 
 

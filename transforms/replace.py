@@ -108,11 +108,10 @@ def conflicts(latest: Snapshot, base: int, run_id: str, planned: Collection[str]
 
 @dataclass(frozen=True)
 class IndexRow:
-    """What crosses the shuffle for one video of one shard: how many rows it has there, and their digest."""
+    """What crosses the shuffle for one video of one shard: how many rows it has there."""
 
     shard: str
     rows: int
-    digest: str
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,11 @@ from typing import Any
 import apache_beam as beam
 
 
+def source(values: Iterable[Any]) -> beam.PTransform:
+    """Give some values as a collection. Beam would shuffle them here; `Work` and `JoinByKey`, which follow, do it."""
+    return beam.Create(values, reshuffle=False)
+
+
 class Work(beam.PTransform):  # type: ignore[misc]
     """Spread work items over the workers and apply a function to each: item → records.
 
