@@ -78,10 +78,11 @@ def build_take(pipeline: Any, context: Context) -> Any:
 
 
 def build_merge(pipeline: Any, context: Context) -> Any:
-    items = work.items(context, "validate", work.planned(context))
+    planned = work.planned(context)
+    items = work.items(context, "validate", planned)
     live = snapshots.live(context.workspace.store, context.validation.store)
     refused = judging.refused_in(context, "repair")
-    return merge.build(pipeline, context, items, live, merge.new_shards(context, items), set(refused))
+    return merge.build(pipeline, context, planned, live, merge.new_shards(context, items), set(refused))
 
 
 def build_verify(pipeline: Any, context: Context) -> Any:
@@ -103,8 +104,8 @@ JOBS: dict[str, tuple[Build, tuple[str, ...], tuple[str, ...]]] = {
     "validate --from": (build_take, ("ReadGiven/Read", "Take/Group", "Take/Check"), ("Given", "Items")),
     "merge": (
         build_merge,
-        ("Drift/Check", "IndexOld/Index", "IndexNew/Index", "Replace/Group", "Replace/Decide"),
-        ("Items", "LiveShards", "NewShards"),
+        ("Drift/Check", "Index/Spread", "Index/Index", "Replace/Group", "Replace/Decide"),
+        ("Shards",),
     ),
     "verify": (
         build_verify,
