@@ -13,6 +13,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from resplice.io.store import local_token
 from resplice.transforms.records import UserError
 from resplice.transforms.settings import Database
 
@@ -54,6 +55,18 @@ def connect(url: str, writable: bool) -> sa.Engine:
     except (sa.exc.NoSuchModuleError, ModuleNotFoundError) as error:
         raise UserError(f"database.url: no driver for {parsed.drivername} ({error}): install it with pip") from None
     return engine if writable else engine.execution_options(postgresql_readonly=True)
+
+
+def version(url: str) -> str:
+    """Return the version token of an SQLite database: that of its file and of its write-ahead log; "" for any other.
+
+    The same token means that no row has changed, as the store's token does for an object.
+    """
+    parsed = sa.engine.make_url(os.environ.get(URL_VARIABLE, "") if url == FROM_ENVIRONMENT else url)
+    if parsed.get_backend_name() != "sqlite":
+        return ""
+    files = [Path(f"{parsed.database}{suffix}") for suffix in ("", "-wal")]
+    return " ".join(local_token(file.stat()) if file.exists() else "none" for file in files)
 
 
 def where(engine: sa.Engine) -> str:

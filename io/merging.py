@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
+from functools import cached_property
 from typing import Any
 
 import pyarrow as pa
@@ -11,39 +12,56 @@ import pyarrow.compute as pc
 
 from resplice.io import live, snapshots
 from resplice.io.context import Context
-from resplice.io.work import Planned
+from resplice.io.work import Planned, planned, planned_ids
 from resplice.transforms import provenance
 from resplice.transforms.records import Reason
 from resplice.transforms.replace import IndexRow, Shard, replacement
 
 
 class CheckDrift:
-    """Compare planned videos with their baseline once more: videos → (video_id, reason it does not count, or "")."""
+    """Compare planned videos with their baseline once more: [start, stop) of the plan → (video_id, why it does not
+    count, or "").
 
-    def __init__(self, context: Context, refused: Collection[str]) -> None:
+    `same_rows`: the version of the database tells that no row has changed.
+    """
+
+    def __init__(self, context: Context, refused: Collection[str], same_rows: bool) -> None:
         self._context = context
         self._refused = frozenset(refused)
+        self._same_rows = same_rows
 
-    def __call__(self, videos: Sequence[Planned]) -> Iterator[tuple[str, str]]:
+    @cached_property
+    def _planned(self) -> list[Planned]:
+        return planned(self._context)
+
+    def __call__(self, part: tuple[int, int]) -> Iterator[tuple[str, str]]:
         """Check some videos; one that was refused before is not looked at again."""
+        videos = self._planned[slice(*part)]
         todo = [video for video in videos if video.video_id not in self._refused]
-        rows = self._context.rows.of([video.video_id for video in todo])
+        digests = {} if self._same_rows else self._digests(todo)
         for video in videos:
             if video.video_id in self._refused:
                 yield video.video_id, "refused"
                 continue
             head = self._context.raw.store.head(f"{video.video_id}.tar")
             same_raw = (head.token if head else None) == video.raw_token
-            digest = provenance.rows_digest(row.columns for row in rows[video.video_id])
-            yield video.video_id, "" if same_raw and digest == video.rows_digest else Reason.DRIFTED
+            same_rows = digests.get(video.video_id, video.rows_digest) == video.rows_digest
+            yield video.video_id, "" if same_raw and same_rows else Reason.DRIFTED
+
+    def _digests(self, videos: Sequence[Planned]) -> dict[str, str]:
+        rows = self._context.rows.of([video.video_id for video in videos])
+        return {video: provenance.rows_digest(row.columns for row in found) for video, found in rows.items()}
 
 
 class IndexPlanned:
     """Index the planned videos of one shard: (side, shard) → (video_id, (side, shard, number of rows))."""
 
-    def __init__(self, context: Context, planned: Iterable[str]) -> None:
+    def __init__(self, context: Context) -> None:
         self._context = context
-        self._planned = frozenset(planned)
+
+    @cached_property
+    def _planned(self) -> frozenset[str]:
+        return frozenset(planned_ids(self._context))  # read where it is needed: no job graph carries them
 
     def __call__(self, sided: tuple[str, Shard]) -> Iterator[tuple[str, tuple[str, str, int]]]:
         """Read the ids of one shard."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from resplice.io.database import Table, connect, reflect, where
+from resplice.io.database import Table, connect, reflect, version, where
 from resplice.transforms import provenance
 from resplice.transforms.records import UserError
 from resplice.transforms.settings import Database
@@ -57,9 +57,15 @@ class Rows:
 
     def __init__(self, database: Database, writable: bool = False) -> None:
         self._database = database
+        self._url = database.url
         self._engine = connect(database.url, writable)
         self._columns = database.columns
         self._videos = database.video_columns
+
+    @property
+    def version(self) -> str:
+        """Return the version token of the database, "" where it has none."""
+        return version(self._url)
 
     @property
     def id_type(self) -> str:

@@ -46,6 +46,11 @@ class Item:
     held: frozenset[str] = frozenset()
 
 
+def planned_ids(context: Context) -> list[str]:
+    """Return the ids of the planned videos, sorted."""
+    return context.workspace.store.read(f"{context.stage('plan')}/affected.txt").decode().splitlines()
+
+
 def planned(context: Context) -> list[Planned]:
     """Return the planned videos, sorted. UserError (exit 4) if affected.txt is not the one of plan.json."""
     store, plan, baseline = context.workspace.store, context.stage("plan"), context.stage("baseline")

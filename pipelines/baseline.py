@@ -73,17 +73,20 @@ def freeze(session: Session, refresh: bool = False) -> None:
 
 @dataclass(frozen=True)
 class World:
-    """What the baseline froze besides rows and tars: the ranges of ids, and the historical shards."""
+    """What the baseline froze besides rows and tars: the ranges of ids, the historical shards, and the version of the
+    database before its rows were read ("": it has none).
+    """
 
     bounds: tuple[str, ...]
     history: tuple[Shard, ...]
+    rows_version: str = ""
 
 
 def load_world(context: Context) -> World:
     """Return what the baseline of the run froze."""
     value = launch.read_json(context, "baseline", "world.json")
     history = tuple(Shard(**{**shard, "drop": tuple(shard["drop"])}) for shard in value["history"])
-    return World(tuple(value["bounds"]), history)
+    return World(tuple(value["bounds"]), history, value["rows_version"])
 
 
 def build(pipeline: Any, context: Context, works: Sequence[RangeWork], frozen: World) -> Any:
@@ -167,6 +170,7 @@ def check_case(folder: Path) -> None:
 
 def divide(context: Context) -> tuple[list[RangeWork], World]:
     """List the corpus and divide its ids into ranges."""
+    version = context.rows.version
     counts = {shown(video): rows for video, rows in context.rows.counts()}
     statuses = {shown(video): status for video, status in context.rows.statuses().items()}
     raw = _tars(context.raw.store, ".tar")
@@ -178,7 +182,7 @@ def divide(context: Context) -> tuple[list[RangeWork], World]:
     for index in range(len(bounds) + 1):
         after, until = limits(bounds, index)
         works.append(RangeWork(index, after, until, *(side.get(index, ()) for side in sides)))
-    return works, World(bounds, tuple(history))
+    return works, World(bounds, tuple(history), version)
 
 
 def _tars(store: Store, suffix: str) -> dict[str, Head]:

@@ -22,6 +22,7 @@ from resplice.io.merging import Adopt, CheckDrift, IndexPlanned, Replace, with_o
 from resplice.io.progress import by_marks, marked
 from resplice.io.work import Item, Planned, items, planned
 from resplice.pipelines import launch
+from resplice.pipelines.baseline import load_world
 from resplice.pipelines.config import Resolved
 from resplice.pipelines.launch import Session
 from resplice.transforms.records import Exit, Reason, Refusal, UserError
@@ -53,7 +54,7 @@ def merge(session: Session) -> None:
     parts = len(checks(videos)) + len(sides_of(context, live, new)) + len(unadopted)
     session.note(f"merge: {len(videos)} planned videos, {len(new)} new shards, snapshot {latest.number}")
     with session.progress(by_marks(context, "merge", parts)), session.pipeline() as pipeline:
-        build(pipeline, context, videos, live, new, set(refused))
+        build(pipeline, context, videos, live, new, CheckDrift(context, refused, _same_rows(context)))
         if unadopted:
             adopt(pipeline, context, unadopted)
     decisions = {record["video_id"]: record for record in gathered(context, "merge", "replacements")}
@@ -81,14 +82,13 @@ def merge(session: Session) -> None:
 
 def build(
     pipeline: Any, context: Context, videos: Sequence[Planned], live: Sequence[Shard], new: Sequence[Shard],
-    refused: Collection[str],
+    check: CheckDrift,
 ) -> Any:  # fmt: skip
     """Compose the pipeline: drift once more, index both sides, CoGroupByKey over video_id."""
     from resplice.transforms.steps import JoinByKey, Tally, Work, source
 
-    ids = [video.video_id for video in videos]
-    drift = marked(context, "merge", "drift", CheckDrift(context, refused), _first)
-    index = marked(context, "merge", "index", IndexPlanned(context, ids), _name)
+    drift = marked(context, "merge", "drift", check)
+    index = marked(context, "merge", "index", IndexPlanned(context), _name)
     found = {
         "planned": pipeline | "Planned" >> source(checks(videos)) | "Drift" >> Work(drift, "Check"),
         "rows": pipeline | "Shards" >> source(sides_of(context, live, new)) | "Index" >> Work(index, "Index"),
@@ -106,9 +106,9 @@ def adopt(pipeline: Any, context: Context, unadopted: Sequence[Shard]) -> Any:
     return adopted | "Adopted" >> Tally(Gather(context, "merge", "adopted"))
 
 
-def checks(videos: Sequence[Planned]) -> list[Sequence[Planned]]:
-    """Return the videos in the parts that are checked for drift together."""
-    return [videos[first : first + PER_CHECK] for first in range(0, len(videos), PER_CHECK)]
+def checks(videos: Sequence[Planned]) -> list[tuple[int, int]]:
+    """Return the parts of the plan that are checked for drift together, as [start, stop) of its videos."""
+    return [(start, min(start + PER_CHECK, len(videos))) for start in range(0, len(videos), PER_CHECK)]
 
 
 def sides_of(context: Context, live: Sequence[Shard], new: Sequence[Shard]) -> list[tuple[str, Shard]]:
@@ -117,8 +117,10 @@ def sides_of(context: Context, live: Sequence[Shard], new: Sequence[Shard]) -> l
     return [("old", shard) for shard in old] + [("new", shard) for shard in new]
 
 
-def _first(videos: Sequence[Planned]) -> str:
-    return videos[0].video_id
+def _same_rows(context: Context) -> bool:
+    """Return whether the version of the database is that of the baseline, so that its rows need not be read again."""
+    frozen = load_world(context).rows_version
+    return bool(frozen) and context.rows.version == frozen
 
 
 def _name(sided: tuple[str, Shard]) -> tuple[str, str, str]:

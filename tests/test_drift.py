@@ -14,6 +14,8 @@ import pytest
 import recovering
 from recovering import RUN, Corpus, ledger, outcome, refused
 
+from resplice.io.rows import Rows
+
 VIDEO, OTHERS = "collapsed-splits", ("clip_split0", "forced-cuts", "healthy-split-tar", "name-collision")
 
 
@@ -193,3 +195,17 @@ def test_a_new_run_plans_the_videos_with_a_row_outside_validated_and_tars_withou
     refused_ids = set(refused(corpus.root / "workspace", "plan", "next"))
     assert planned == (gaps | tars - with_rows) - refused_ids
     assert planned
+
+
+def test_merge_reads_rows_again_only_where_the_database_has_another_version(
+    corpus: Corpus, wave: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert recover(corpus, *wave) == 3
+    read: list[str] = []
+    of = Rows.of
+    monkeypatch.setattr(Rows, "of", lambda self, ids: read.extend(ids) or of(self, ids))
+    assert recover(corpus, command="merge") == 0
+    assert read == []
+    os.utime(corpus.root / "corpus.sqlite")
+    assert recover(corpus, command="merge") == 0
+    assert VIDEO in read

@@ -14,6 +14,7 @@ from corpus import Corpus
 from resplice.io import judging, snapshots, work
 from resplice.io.context import Context
 from resplice.io.engines import chain_of
+from resplice.io.merging import CheckDrift
 from resplice.io.store import Place
 from resplice.pipelines import baseline, exchange, merge, plan, repair, validate, verify
 from resplice.pipelines.config import resolve
@@ -81,8 +82,8 @@ def build_merge(pipeline: Any, context: Context) -> Any:
     planned = work.planned(context)
     items = work.items(context, "validate", planned)
     live = snapshots.live(context.workspace.store, context.validation.store)
-    refused = judging.refused_in(context, "repair")
-    return merge.build(pipeline, context, planned, live, merge.new_shards(context, items), set(refused))
+    check = CheckDrift(context, judging.refused_in(context, "repair"), same_rows=False)
+    return merge.build(pipeline, context, planned, live, merge.new_shards(context, items), check)
 
 
 def build_verify(pipeline: Any, context: Context) -> Any:

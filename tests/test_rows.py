@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from resplice.io.database import version
 from resplice.io.rows import Row, Rows, shown
 from resplice.transforms.ranges import limits, partition
 from resplice.transforms.records import UserError
@@ -379,3 +380,22 @@ def test_a_file_that_is_no_database_is_the_users_error_and_is_not_made(tmp_path:
 def test_a_url_that_names_no_database_is_the_users_error(url: str) -> None:
     with pytest.raises(UserError, match=r"database\.url"):
         Rows(Database(url)).check()
+
+
+@pytest.mark.parametrize("mode", ["delete", "wal", "persist"])
+def test_the_version_of_the_database_changes_with_every_commit(tmp_path: Path, mode: str) -> None:
+    db = database(tmp_path, execute=[row(1, "v")])
+    connection = sqlite3.connect(tmp_path / "corpus.sqlite", isolation_level=None)
+    connection.execute(f"pragma journal_mode = {mode}")
+    connection.execute(*row(2, "v"))
+    rows = Rows(db)
+    before = rows.version
+    assert len(everything(db)) == 2
+    assert mode == "wal" or rows.version == before  # readers touch the log, too; then rows are read once more
+    connection.execute("update transcription_results set transcription = 'x' where id = 2")
+    assert rows.version != before
+    connection.close()
+
+
+def test_a_database_on_a_server_has_no_version() -> None:
+    assert version("postgresql://somebody@localhost/corpus") == ""
