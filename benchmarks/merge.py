@@ -6,11 +6,13 @@ History is 5 M rows of ten columns in 50 zstd shards (20 rows a video, videos in
 hundred videos: (a) spread over all shards, (b) all of one shard. Both sides read the same history and the same backfill
 shards, write zstd parquet, start as a new process each time, and are timed after their imports, in alternating order.
 
-What is in our figure: the whole command, with run.json, the check of each replaced video's rows and raw tar against the
-baseline, the in-process Beam runner, digests, fsync, the snapshot and its sidecar. Not in it: baseline to validate (the
-shards of the backfill are there before; DuckDB finds them there, too) and, in the line `merge`, the first adoption of
-history: when a snapshot first names a historical shard, merge copies it into the workspace, once. The line `with first
-adoption` is a merge that has all of it still to do. DuckDB's figure is its one statement, without fsync.
+What is in our figure: the whole command, with run.json, the check of each replaced video's raw tar and of the database
+against the baseline (the version of an SQLite file tells that no row has changed; elsewhere, or after a write, the rows
+of the replaced videos are read again, which is not in the figure), the in-process Beam runner, digests, fsync, the
+snapshot and its sidecar. Not in it: baseline to validate (the shards of the backfill are there before; DuckDB finds
+them there, too) and, in the line `merge`, the first adoption of history: when a snapshot first names a historical
+shard, merge copies it into the workspace, once. The line `with first adoption` is a merge that has all of it still to
+do. DuckDB's figure is its one statement, without fsync.
 
 The database holds the rows of the replaced videos only, as merge reads no others; members of tars are empty. Peak
 memory is that of the whole process tree, bytes written are those of new files. Before anything is printed, the rows of

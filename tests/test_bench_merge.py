@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 
@@ -17,12 +19,14 @@ def run(*arguments: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_merge_and_its_rival_end_with_the_same_rows() -> None:
     said = run("merge.py", "--rows", "4000", "--shards", "2", "--repeat", "1")
     assert said.count("the same 4000 rows") == 2
     assert said.count("written at most") == 2
 
 
+@pytest.mark.slow
 def test_scale_tells_the_growth_of_every_stage() -> None:
     said = run("scale.py", "--rows", "100", "200", "300", "--affected", "1", "--repeat", "1")
     assert all(f"{stage} grows at most" in said for stage in ("repair", "validate", "merge"))

@@ -14,6 +14,7 @@ import pytest
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 
+@pytest.mark.slow
 def test_it_prints_its_ratios_and_that_both_sides_made_the_same_pcm() -> None:
     command = [sys.executable, str(BENCHMARKS / "repair.py"), "--quick"]
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout

@@ -252,6 +252,7 @@ CHANGES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("artifact", "changed"), CHANGES)
 def test_killed_between_an_artifact_that_changed_and_its_sidecar_it_does_not_keep_the_former_sidecar(
     corpus: Corpus, tmp_path: Path, artifact: str, changed: tuple[str, ...]
