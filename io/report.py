@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from datetime import datetime
 from typing import Any
 
 import pyarrow as pa
@@ -94,11 +93,11 @@ def _changes(
     for batch in _batches(context, "baseline/videos.parquet", ["rows"]):
         videos += pc.sum(pc.greater(batch.column("rows"), 0)).as_py() or 0
         rows += pc.sum(batch.column("rows")).as_py() or 0
-    wrong = [line for line in gathered(context, "plan", "candidates") if WRONG_TAR & set(line.get("reasons", ()))]
-    wrong = [line for line in wrong if line["rows"]]
+    found = [line for line in gathered(context, "plan", "candidates") if line.get("rows")]
+    wrong = [line["rows"] for line in found if "refused" in line or WRONG_TAR & set(line["reasons"])]
     entries = ledger.load(context.workspace.store, context.stage("repair"))
     mended = [v for v in work if v.wrong_tar and (e := entries.get(v.video_id)) and e.outcome == "done"]
-    right, right_rows = videos - len(wrong), rows - sum(line["rows"] for line in wrong)
+    right, right_rows = videos - len(wrong), rows - sum(wrong)
     untouched = sum(
         line["rows"] for line in flow if line["standing"] == NOT_AFFECTED and line["bucket"] == Bucket.VALIDATED
     )
@@ -166,28 +165,18 @@ def _measure(counted: Sequence[Counts], batch: pa.RecordBatch, there: Sequence[s
 
 
 def _time(context: Context, seconds: dict[str, float]) -> dict[str, Any]:
-    """Return the seconds of each stage and of all processes of the run; this one counts until now."""
+    """Return the seconds that each stage has taken, in all processes of the run; `seconds` are those of this one."""
     record = runs.load(context.workspace.store, context.run.id) or {"processes": []}
     stages: Counter[str] = Counter(seconds)
-    total, open_ = 0.0, []
-    for process in record["processes"]:
-        mine = process["seq"] == context.run.seq
-        if not mine:
-            stages.update(process.get("seconds", {}))
-        if process["end"] is None and not mine:
-            open_.append(process["seq"])  # killed, or at work: nobody knows how long
-            continue
-        total += _between(process["start"], process["end"] or provenance.now())
+    others = [process for process in record["processes"] if process["seq"] != context.run.seq]
+    for process in others:
+        stages.update(process.get("seconds", {}))
     return {
         "stages_s": {name: round(value, 1) for name, value in stages.items()},
-        "total_s": round(total, 1),
+        "total_s": round(sum(stages.values()), 1),
         "processes": len(record["processes"]),
-        "without_end": open_,
+        "without_end": [process["seq"] for process in others if process["end"] is None],
     }
-
-
-def _between(start: str, end: str) -> float:
-    return (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds()
 
 
 def _batches(context: Context, name: str, columns: list[str]) -> Iterator[pa.RecordBatch]:

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from resplice.io import documents, ledger, refusals, runs
+from resplice.io import documents, ledger, refusals, runs, sidecars
 from resplice.io.context import Context
 from resplice.io.refusals import Refused
 from resplice.io.store import Store
@@ -14,6 +14,8 @@ from resplice.transforms.records import UserError
 
 ENDED, BEGUN = "ended", "begun"
 _OF_THE_PLAN = ("repair", "validate", "merge")
+_ALL_PLANNED = ("repair", "merge")
+"""Stages whose units are all planned videos."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,9 @@ def record(context: Context) -> dict[str, Any]:
 def stage_state(context: Context, stage: str) -> StageState | None:
     """Return what a stage has done: its summary, else the outcomes in its ledger so far; None: it has not begun."""
     store, key = context.workspace.store, context.stage(stage)
-    if summary := refusals.load_summary(store, key):
+    summary = refusals.load_summary(store, key)
+    of_another_plan = summary and stage in _ALL_PLANNED and _planned(context) not in (None, summary.total)
+    if summary and not of_another_plan:
         return StageState(stage, ENDED, summary.total, summary.done, summary.skipped, summary.refused,
                           summary.by_reason, summary.unit)  # fmt: skip
     entries = ledger.load(store, key).values()
@@ -88,8 +92,13 @@ def refused(context: Context, stage: str) -> list[Refused]:
 
 
 def coverage(context: Context) -> dict[str, Any] | None:
-    """Return coverage.json of the run, None before `verify`."""
-    return document(context, "verify", "coverage.json")
+    """Return coverage.json of the run; None before `verify`, and after another plan until it is verified."""
+    found, plan = document(context, "verify", "coverage.json"), document(context, "plan", "plan.json")
+    sidecar = sidecars.load(context.workspace.store, f"{context.stage('verify')}/coverage.parquet")
+    if plan is None or sidecar is None:
+        return found
+    covered = sidecar["run_provenance"]["inputs"]["affected"]["sha256"]
+    return found if covered == plan["affected_sha256"] else None
 
 
 def _planned(context: Context) -> int | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from resplice.io import ledger, pool, tars
@@ -42,7 +42,7 @@ def listenings(context: Context) -> list[Listening]:
     settings = context.settings.run
     with pool.borrowed(settings.timeout_s, settings.memory_mb) as sandbox:
         for video in done[:TRIED]:
-            if len(found) == COUNT or room <= 0:
+            if len(found) == COUNT:
                 break
             sample = _Sample(context, sandbox, video)
             try:
@@ -50,9 +50,19 @@ def listenings(context: Context) -> list[Listening]:
             except (Damage, Refusal, OSError):  # a sample that cannot be read is none; verify tells of lost tars
                 continue
             if made is not None:
-                found.append(made)
-                room -= sum(len(track.sound.flac) for track in (*made.before, *made.after) if track.sound)
+                found.append(made if _size(made) <= room else _silent(made))
+                room -= _size(found[-1])
     return found
+
+
+def _size(sample: Listening) -> int:
+    return sum(len(track.sound.flac) for track in (*sample.before, *sample.after) if track.sound)
+
+
+def _silent(sample: Listening) -> Listening:
+    """Return a sample to look at only."""
+    before, after = ([replace(track, sound=None) for track in side] for side in (sample.before, sample.after))
+    return replace(sample, before=before, after=after)
 
 
 @dataclass(frozen=True)
@@ -79,7 +89,7 @@ class _Sample:
         if not pieces:
             return None
         after, ends = self._pieces(place, key, tar, pieces)
-        before, note = self._before(pieces[0].original, after)
+        before, note = self._before(pieces, after)
         seconds = max([ends[-1][1], *(track.end_s for track in before)])
         cuts = sorted({edge for (_, end), (start, _) in pairwise(ends) for edge in (end, start)})
         return Listening(
@@ -108,8 +118,9 @@ class _Sample:
             tracks.append(_track(name, start, at, look, text.text))
         return tracks, [(track.start_s, track.end_s) for track in tracks]
 
-    def _before(self, original: str, after: list[Track]) -> tuple[list[Track], str]:
+    def _before(self, pieces: list[Segment], after: list[Track]) -> tuple[list[Track], str]:
         """Return what the old tar held of an original, and what was wrong with it."""
+        original, there = pieces[0].original, [stem(piece) for piece in pieces]
         id_ = self._video.video_id
         place, key = old_tar(self._context, self._video)
         tar = open_tar(place.store, key, id_, TRANSCRIBED)
@@ -133,7 +144,8 @@ class _Sample:
         if whole:
             and_text = ", and the text of one of them" if texts[0].text else ""
             return tracks, f"one unsplit file for all segments{and_text}"
-        return tracks, f"{len(names)} of the pieces were there"
+        held = sum(name in tar.content.flacs for name in there)
+        return tracks, f"{held} of the {len(there)} pieces were there"
 
     def _previews(self, place: Place, key: str, members: list[str]) -> list[Preview]:
         settings = self._context.settings.run

@@ -206,7 +206,7 @@ def check_corpus(context: Context, names: Sequence[str]) -> None:
     for name in names:
         path = Path(getattr(context.settings.corpus, name))
         if not path.is_dir():
-            raise UserError(f"corpus.{name}: there is no folder {path}")
+            raise UserError(f"corpus.{name}: there is no folder {path}; set it to the one that you mean")
 
 
 def frozen_world(context: Context) -> dict[str, Any]:

@@ -27,8 +27,9 @@ def run(args: Any, resolved: Resolved, beam_argv: Sequence[str]) -> int:
 
 def recover(session: Session) -> None:
     """Run all stages; stop after the plan unless the user says go on."""
+    wave = plan.selection(session)
     baseline.freeze(session, session.args.refresh)
-    plan.make(session, plan.selection(session))
+    plan.make(session, wave)
     if not (session.args.yes or session.args.canary or session.dry):
         _confirm()
     if session.args.canary:

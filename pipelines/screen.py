@@ -14,6 +14,7 @@ from resplice.io.work import planned
 from resplice.pipelines import report
 from resplice.pipelines.cli import program
 from resplice.pipelines.launch import Session, read_json
+from resplice.pipelines.verify import exceeded
 from resplice.transforms.coverage import Bucket
 
 _BAR = 40
@@ -100,5 +101,10 @@ def _next(session: Session, coverage: dict[str, object]) -> str:
         return (
             f"NOT complete: {_unaccounted(session)}; each row: verify/coverage.parquet of the run, "
             f"refusals: {program()} failed{config} --run-id {run_id}"
+        )
+    if above := exceeded(session):
+        return (
+            f"complete, but {' and '.join(above)} refused more than run.max_refused = "
+            f"{session.settings.run.max_refused}: look at {program()} failed{config} --run-id {run_id}"
         )
     return f"complete: every row is in a named bucket.  next: {program()} finalize{config} --run-id {run_id}"

@@ -74,10 +74,10 @@ def verify(session: Session) -> None:
     facts = _assemble(context, latest.number, len(world.bounds) + 1)
     session.finish("verify", facts["rows"], facts["rows"], 0, [], unit="row")
     _show(session, facts)
-    exceeded = [stage for stage in STAGES if _exceeded(session, stage)]
-    for stage in exceeded:
+    above = exceeded(session)
+    for stage in above:
         session.note(f"verify: {stage} refused more than run.max_refused = {session.settings.run.max_refused}")
-    if not facts["complete"] or exceeded:
+    if not facts["complete"] or above:
         session.exit_code = Exit.INCOMPLETE
 
 
@@ -189,9 +189,11 @@ def _sidecar(context: Context, facts: dict[str, Any]) -> None:
     sidecars.write(place.store, f"{stage}/coverage.parquet", content)
 
 
-def _exceeded(session: Session, stage: str) -> bool:
-    summary = refusals.load_summary(session.context.workspace.store, session.context.stage(stage))
-    return bool(summary and summary.total and summary.refused / summary.total > session.settings.run.max_refused)
+def exceeded(session: Session) -> list[str]:
+    """Return the stages that refused more than their share."""
+    context, most = session.context, session.settings.run.max_refused
+    found = {stage: refusals.load_summary(context.workspace.store, context.stage(stage)) for stage in STAGES}
+    return [stage for stage, units in found.items() if units and units.total and units.refused / units.total > most]
 
 
 def _show(session: Session, facts: dict[str, Any]) -> None:

@@ -97,6 +97,16 @@ def test_a_distribution_counts_every_value_once_in_any_parts(values: list[float]
         assert (drawn.below, drawn.above) == (sum(v < 0 for v in finite), sum(v > 60 for v in finite))
 
 
+def test_thresholds_that_switch_a_reason_off_can_be_drawn() -> None:
+    off = SignalThresholds(too_short_s=0, silent_dbfs=-1000, clipped_ratio=0, rate_high=float("inf"), silence_gap_s=0)
+    for measure in measures(off):
+        counts = Counts(measure)
+        counts.add("passed", np.array([measure.low]))
+        drawn = counts.histogram()
+        assert drawn is not None
+        assert charts.histogram(drawn).bars
+
+
 @given(st.floats(0.1, 50), st.floats(0.5, 500))
 def test_every_threshold_in_force_can_be_drawn(short: float, long: float) -> None:
     for measure in measures(SignalThresholds(too_short_s=short, too_long_s=long, silence_gap_s=long, rate_high=long)):

@@ -50,7 +50,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     store = LocalStore(str(tmp_path / "workspace"))
     store.create("runs/r1/run.json", provenance.document({"run_id": "r1", "processes": [DONE, OPEN]}))
-    store.create("runs/r1/plan/plan.json", provenance.document({"videos": 6}))
+    store.create("runs/r1/plan/plan.json", provenance.document({"videos": 8}))
     refused = [refusal("repair", f"v{n}", Reason.RAW_MISSING) for n in (4, 1, 2, 3)]
     put_stage(store, "repair", [*refused, refusal("repair", "w", Reason.CRASHED)], 8, 2, 1)
     put_stage(store, "plan", [refusal("plan", "bad\nid", Reason.BAD_NAME)], 10, 8, 1)
@@ -75,7 +75,7 @@ def test_status_tells_ended_stages_by_their_summary_and_others_by_their_ledger(
     by_reason = {"crashed": 1, "raw_missing": 4}
     assert stages["repair"] == {"state": "ended", "unit": "video", "in": 8, "done": 2, "skipped": 1, "refused": 5,
                                 "by_reason": by_reason}  # fmt: skip
-    assert stages["validate"] == {"state": "begun", "unit": "video", "in": 6, "done": 1, "skipped": None,
+    assert stages["validate"] == {"state": "begun", "unit": "video", "in": 8, "done": 1, "skipped": None,
                                   "refused": 1, "by_reason": {"tar_missing": 1}}  # fmt: skip
 
 

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from corpus import Corpus
 
-from resplice.io import audio, html
+from resplice.io import audio, html, samples
 from resplice.io.preview import preview
 from resplice.pipelines import report
 from resplice.transforms.page import Listing, Page, Section
@@ -47,6 +47,33 @@ def test_every_row_of_the_coverage_flows_into_one_end(recovered: Corpus, facts: 
     assert sum(line["rows"] for line in flow if line["standing"] == "planned") == len(in_planned)
     for bucket, count in facts["coverage"]["buckets"].items():
         assert sum(line["rows"] for line in flow if line["bucket"] == bucket) == count
+
+
+def test_before_the_run_only_videos_that_need_no_repair_had_a_right_tar(recovered: Corpus, facts: Facts) -> None:
+    frozen = pq.read_table(recovered.path("baseline") / "videos.parquet").to_pylist()
+    plan = {row["video_id"]: set(row["reasons"]) for row in
+            pq.read_table(recovered.path("plan") / "affected.parquet").to_pylist()}  # fmt: skip
+    bad_ids = {line["unit"] for line in recovered.lines("plan/refused.jsonl")}
+    tar = {"tar_missing", "tar_unreadable", "members_missing", "tar_mismatch"}
+    right = [
+        v for v in frozen if v["rows"] and v["video_id"] not in bad_ids and not tar & plan.get(v["video_id"], set())
+    ]
+    assert facts["changes"]["videos_right_tar"]["before"] == len(right)
+    assert facts["changes"]["rows_right_tar"]["before"] == sum(video["rows"] for video in right)
+
+
+def test_a_coverage_of_another_plan_is_none(again: Corpus) -> None:
+    assert again("plan", "--limit", "3") == 0
+    assert again("report") == 0
+    assert "Not finished" in (again.workspace / "runs/r/report.html").read_text()
+
+
+def test_sounds_that_do_not_fit_are_left_out_and_waveforms_stay(again: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(samples, "AUDIO_BYTES", 300_000)
+    assert again("report") == 0
+    text = (again.workspace / "runs/r/report.html").read_text()
+    assert text.count('<article class="card wide listening"') == samples.COUNT
+    assert 0 < sum(len(sound) for sound in re.findall(r"base64,([^\"]*)", text)) <= 400_000
 
 
 def test_the_change_is_what_repair_and_validation_added(recovered: Corpus, facts: Facts) -> None:

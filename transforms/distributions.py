@@ -38,17 +38,22 @@ def measures(t: SignalThresholds) -> list[Measure]:
         return tuple(Threshold(name, getattr(t, name), "above") for name in names)
 
     return [
-        Measure("duration_s", "Duration", "seconds", 0.0, max(60.0, 2 * t.too_long_s),
+        Measure("duration_s", "Duration", "seconds", 0.0, _wide(60.0, 2 * t.too_long_s),
                 below("too_short_s") + above("too_long_s")),
         Measure("peak_dbfs", "Peak level", "dBFS", -120.0, 0.0, below("silent_dbfs")),
         Measure("rms_dbfs", "RMS level", "dBFS", -120.0, 0.0, below("too_quiet_dbfs")),
-        Measure("clipped_ratio", "Clipped samples", "share", 0.0, min(1.0, 5 * t.clipped_ratio),
+        Measure("clipped_ratio", "Clipped samples", "share", 0.0, min(1.0, _wide(0.01, 5 * t.clipped_ratio)),
                 above("clipped_ratio")),
-        Measure("longest_gap_s", "Longest gap", "seconds of silence", 0.0, max(12.0, 3 * t.silence_gap_s),
+        Measure("longest_gap_s", "Longest gap", "seconds of silence", 0.0, _wide(12.0, 3 * t.silence_gap_s),
                 above("silence_gap_s")),
-        Measure("chars_per_s", "Rate of speech", "characters a second", 0.0, 2 * t.rate_high,
+        Measure("chars_per_s", "Rate of speech", "characters a second", 0.0, _wide(40.0, 2 * t.rate_high),
                 below("rate_low") + above("rate_high")),
     ]  # fmt: skip
+
+
+def _wide(least: float, wanted: float) -> float:
+    """Return the wanted end of an axis, but not below `least`, and `least` for a threshold that is switched off."""
+    return max(least, wanted) if math.isfinite(wanted) else least
 
 
 @dataclass
@@ -76,7 +81,8 @@ class Counts:
             return None
         measure = self.measure
         width = (measure.high - measure.low) / _FINE
-        held = [*map(int, np.flatnonzero(total)), *(int((t.value - measure.low) / width) for t in measure.thresholds)]
+        inside = [t.value for t in measure.thresholds if measure.low <= t.value <= measure.high]
+        held = [*map(int, np.flatnonzero(total)), *(int((value - measure.low) / width) for value in inside)]
         margin = (max(held) - min(held)) // 20 + 1  # so that the failing side of a threshold can be seen
         lowest, highest = max(min(held) - margin, 0), min(max(held) + margin, _FINE - 1)
         merge = max(1, math.ceil((highest + 1 - lowest) / _SHOWN))

@@ -148,8 +148,9 @@ def _before_and_after(facts: Facts) -> Section:
 
 def _samples(samples: Sequence[Listening]) -> Section:
     text = (
-        "A few repaired originals: the audio that the tar held before, and the pieces it holds now. Dashed lines are "
-        "cut points, shaded stretches the new segments. The buttons play the first seconds of each."
+        "A few repaired originals: the audio that the tar held before, and the pieces it holds now. Shaded "
+        "stretches are the new segments, dashed lines the cuts between them. The buttons play their "
+        "first seconds."
     )
     return Section("listen", "Look and listen", text, list(samples))
 
@@ -163,7 +164,7 @@ def _reasons(facts: Facts) -> Section:
         blocks.append(_bars("plan: why videos are affected", plan["by_reason"], "plain", note))
     if facts["stages"]:
         rows = [Bar(stage, units["refused"], _share(units), "note") for stage, units in facts["stages"].items()]
-        blocks.append(Bars("refused by each stage", rows, ("stage", "count")))
+        blocks.append(Bars("Refused by each stage", rows, ("stage", "count")))
     for stage, units in facts["stages"].items():
         if units["refused"]:
             blocks.append(_bars(f"{stage}: why refused", units["by_reason"], "note", _balance(units)))
@@ -209,7 +210,7 @@ def _listed(counts: Mapping[str, int]) -> str:
 
 def _measures(facts: Facts) -> Section:
     text = (
-        "The segments that this run judged, by measure. Dashed lines are the thresholds in force; "
+        "The segments that this run judged and could measure. Dashed lines are the thresholds in force; "
         "the shaded side of each fails."
     )
     drawn = facts["results"]["distributions"] if facts["results"] else []
@@ -223,7 +224,7 @@ def _refused(facts: Facts, refused: Sequence[Sequence[str]], folder: str) -> Sec
     where = f"{folder}/*/refused.jsonl"
     columns = ("video", "stage", "reason", "segment", "detail")
     listing = Listing("Search", columns, rows, facts["refused"], where, "refusals")
-    text = "What could not be done, and why. Nothing was written for these, and nothing of theirs was removed."
+    text = "What could not be done, and why. Of these videos no file was changed; their old results are shown no more."
     return Section("refused", "Refused videos", text, [listing])
 
 
@@ -234,7 +235,7 @@ def _short(text: str) -> str:
 def _time(facts: Facts) -> Section:
     stages = facts["time"]["stages_s"]
     rows = [Bar(name, value, _duration(value)) for name, value in stages.items()]
-    note = "Wall-clock time, all processes of the run together; one that was killed left no times."
+    note = "Wall-clock time, all processes of the run together, without stages in which one was killed."
     return Section("time", "Time spent", "", [Bars("Stages", rows, ("stage", "time"), note=note)] if rows else [])
 
 
