@@ -76,6 +76,8 @@ def where(engine: sa.Engine) -> str:
 
 def _sqlite(url: sa.URL, writable: bool) -> sa.Engine:
     path = Path(url.database or "")
+    if path.is_dir():
+        raise UserError(f"database.url: {path} is a folder; name the SQLite file")
     if not path.is_file():
         raise UserError(f"database.url: there is no file {path}")
     address = f"file:{urllib.parse.quote(str(path.absolute()))}?mode={'rw' if writable else 'ro'}"

@@ -18,7 +18,7 @@ from types import FrameType
 from resplice.pipelines import cli
 from resplice.pipelines.args import COMMANDS, Base, Common, Config, Demo, Doctor, NamedArgs, overrides
 from resplice.pipelines.config import EXAMPLE, Resolved, resolve
-from resplice.transforms.records import Exit, Terminated, UserError
+from resplice.transforms.records import Damage, Exit, Terminated, UserError
 
 _RESOURCES = {errno.ENOSPC: "disk space", errno.EDQUOT: "disk quota", errno.ENOMEM: "memory"}
 
@@ -155,6 +155,8 @@ def _verdict(error: BaseException) -> tuple[int, str]:
         return Exit.AGAIN, f"out of {resource}: {_last_line(error)}; free some, then run the same command again"
     if isinstance(error, PermissionError):
         return Exit.USAGE, f"no permission: {error.filename or error}; give the right, or name another place"
+    if isinstance(error, Damage):
+        return Exit.FAILED, f"a file is damaged: {error}; restore it, or run the command again that made it"
     name = type(error).__name__
     return Exit.FAILED, f"failed: {name}: {_last_line(error)} (run again with --debug for the traceback)"
 

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from resplice.io import documents, ledger, refusals, runs, sidecars
+from resplice.io import documents, ledger, refusals, runs, runstate, sidecars
 from resplice.io import progress as measured
 from resplice.io.context import Context
 from resplice.io.database import without_password
@@ -203,10 +203,17 @@ CORPUS = ("raw", "transcribed", "validation")
 
 def check_corpus(context: Context, names: Sequence[str]) -> None:
     """Raise UserError unless folders of the corpus are there: a missing one must not read as missing tars."""
+    check_workspace(context)
     for name in names:
         path = Path(getattr(context.settings.corpus, name))
         if not path.is_dir():
             raise UserError(f"corpus.{name}: there is no folder {path}; set it to the one that you mean")
+
+
+def check_workspace(context: Context) -> None:
+    """Raise UserError if a file stands where the workspace is to be."""
+    if Path(context.settings.corpus.workspace).is_file():
+        raise UserError(f"corpus.workspace: {context.settings.corpus.workspace} is a file; name a folder")
 
 
 def frozen_world(context: Context) -> dict[str, Any]:
@@ -220,8 +227,10 @@ def _check_before(context: Context, command: str) -> None:
     """Raise UserError unless the stage before the command has ended in this run."""
     stage, file = BEFORE.get(command, ("", ""))
     if stage and context.workspace.store.head(f"{context.stage(stage)}/{file}") is None:
+        known = runstate.known_runs(context.workspace.store)
+        there = "" if context.run.id in known else f" (there is no such run; known: {', '.join(known) or 'none'})"
         raise UserError(
-            f"run {context.run.id!r} has no {stage} yet: first run `resplice {stage} --run-id {context.run.id}`"
+            f"run {context.run.id!r} has no {stage} yet: first run `resplice {stage} --run-id {context.run.id}`{there}"
         )
     if command in ("repair", "validate", "merge", "verify"):
         if context.workspace.store.head(f"{context.stage('baseline')}/baseline.json") is None:
@@ -238,7 +247,9 @@ def _check_before(context: Context, command: str) -> None:
 
 def context(args: Any, resolved: Resolved) -> Context:
     """Return the context of a command that leaves no record of its process."""
-    return Context(_run(type(args).__name__.lower(), args, resolved), _carried(resolved))
+    made = Context(_run(type(args).__name__.lower(), args, resolved), _carried(resolved))
+    check_workspace(made)
+    return made
 
 
 def _carried(resolved: Resolved) -> Settings:

@@ -10,6 +10,7 @@ Skips   nothing. Refuses nothing: a stage that has not ended is left out.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from resplice.io import html, refusals, report, runstate, samples
@@ -48,5 +49,6 @@ def write(context: Context, seconds: Mapping[str, float], dry: bool = False) -> 
 
 
 def path(context: Context) -> str:
-    """Return where the report of the run is."""
-    return context.workspace.path(context.stage(_HTML))
+    """Return where the report of the run is, seen from the current folder."""
+    where = Path(context.workspace.path(context.stage(_HTML)))
+    return str(where.relative_to(Path.cwd()) if where.is_relative_to(Path.cwd()) else where)

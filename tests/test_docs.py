@@ -382,7 +382,7 @@ def check_the_closing_screen(said: str) -> None:
     shown = next(b.text for b in blocks(DOCUMENTS[0], "text") if "planned" in b.text)
     start = re.escape(shown.splitlines()[0].rstrip("─"))
     said = said[re.search(start, said).start() :]  # type: ignore[union-attr]
-    place: Callable[[str], str] = lambda text: re.sub(r"--config \S+", "--config FILE", text)
+    place: Callable[[str], str] = lambda text: re.sub(r"(--config|report:) \S+", r"\1 FILE", text)
     assert appears(place(shown), place(said)), said
 
 

@@ -67,6 +67,26 @@ def test_a_folder_that_is_not_there_is_an_error_and_not_missing_tars(
     assert sorted(again.path("repair/transcribed").glob("*.tar")) == tars
 
 
+WRONG_PLACES = [
+    ("recover", ("corpus.workspace={file}",), "{file} is a file; name a folder"),
+    ("status", ("corpus.workspace={file}",), "{file} is a file; name a folder"),
+    ("baseline", ("database.url=sqlite:///{folder}",), "{folder} is a folder; name the SQLite file"),
+    ("verify", (), "first run `resplice merge --run-id typo` (there is no such run; known: r)"),
+]
+
+
+@pytest.mark.parametrize(("command", "given", "said"), WRONG_PLACES)
+def test_a_place_or_run_that_is_none_is_told_with_the_remedy(
+    again: Corpus, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str, given: tuple[str, ...], said: str
+) -> None:
+    names = {"file": tmp_path / "file", "folder": tmp_path / "folder"}
+    names["file"].touch()
+    names["folder"].mkdir()
+    flags = [f"--set={setting.format(**names)}" for setting in given]
+    assert again(command, *flags, run_id="typo") == 2
+    assert said.format(**names) in capsys.readouterr().err
+
+
 def test_a_refusal_removes_nothing_and_what_was_made_counts_when_its_inputs_are_back(
     demo_folder: Path, tmp_path: Path
 ) -> None:
