@@ -28,12 +28,15 @@ def head(parts: Sequence[Part]) -> bytes:
 
 
 def read(pipe: IO[bytes]) -> list[bytes]:
-    """Return the parts of the next message of a blocking pipe; none at its end."""
+    """Return the parts of the next message of a blocking pipe; none at its end, also if that is in a message."""
     count = pipe.read(LENGTH.size)
     if len(count) < LENGTH.size:
         return []
     lengths = pipe.read(LENGTH.size * int(LENGTH.unpack(count)[0]))
-    return [pipe.read(length) for (length,) in LENGTH.iter_unpack(lengths)]
+    sizes = [length for (length,) in LENGTH.iter_unpack(lengths[: len(lengths) // LENGTH.size * LENGTH.size])]
+    parts = [pipe.read(size) for size in sizes]
+    whole = len(sizes) == LENGTH.unpack(count)[0] and list(map(len, parts)) == sizes
+    return parts if whole else []
 
 
 def write(pipe: IO[bytes], parts: Sequence[Part]) -> None:

@@ -215,10 +215,12 @@ def serve() -> NoReturn:
     with open(os.devnull, "r+b") as null:
         os.dup2(null.fileno(), 0)
     os.dup2(2, 1)  # a plug-in that prints must not print into an answer
-    while True:
-        name = _request(requests)[0].decode()
-        messages.write(answers, _answer(requests, answers, name, options))
-        faulthandler.cancel_dump_traceback_later()
+    with contextlib.suppress(BrokenPipeError):  # the parent has gone, as on Ctrl-C: nobody is left to tell
+        while True:
+            name = _request(requests)[0].decode()
+            messages.write(answers, _answer(requests, answers, name, options))
+            faulthandler.cancel_dump_traceback_later()
+    os._exit(0)
 
 
 def _answer(requests: IO[bytes], answers: IO[bytes], name: str, options: dict[str, Any]) -> list[messages.Part]:

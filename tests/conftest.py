@@ -1,4 +1,5 @@
 import shutil
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -6,6 +7,8 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell started the tests in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # the processes that they start are to hear Ctrl-C
 
 from corpus import Corpus
 from finalizing import World, make, plain
