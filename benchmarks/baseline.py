@@ -28,7 +28,8 @@ from typing import Any, BinaryIO
 import rival_baseline
 from slowly import Network, SlowStore
 
-from resplice.io.store import LocalBlob, LocalStore, Store
+from resplice.io.local import LocalBlob, LocalStore
+from resplice.io.store import Store
 from resplice.io.tars import read_members
 from resplice.io.tarstate import RAW, TRANSCRIBED, Side, TarState, open_sides
 from resplice.transforms.flac import parse_streaminfo

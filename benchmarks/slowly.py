@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from resplice.io.ahead import ReadAhead
-from resplice.io.store import LocalStore
+from resplice.io.local import LocalStore
 
 
 @dataclass

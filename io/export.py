@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 from resplice.io import shards, sidecars, snapshots
 from resplice.io.context import Context
-from resplice.io.store import sync_folder
+from resplice.io.local import sync_folder
 from resplice.transforms import provenance
 from resplice.transforms.records import Damage, Exit, UserError
 from resplice.transforms.replace import HISTORY, Shard, Snapshot, ordered

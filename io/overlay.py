@@ -6,7 +6,8 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from resplice.io.store import Blob, Head, LocalStore, Store
+from resplice.io.local import LocalStore
+from resplice.io.store import Blob, Head, Store
 
 
 class OverlayStore:
@@ -45,9 +46,9 @@ class OverlayStore:
             return self._below
         return self._above
 
-    def open(self, key: str) -> Blob:
+    def open(self, key: str, head: Head | None = None) -> Blob:
         """Open the object of the upper layer, else of the lower one."""
-        return self._layer(key).open(key)
+        return self._layer(key).open(key, head)
 
     def read(self, key: str) -> bytes:
         """Return the object of the upper layer, else of the lower one."""

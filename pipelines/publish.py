@@ -21,7 +21,7 @@ from resplice.io import export as exports
 from resplice.io import history, sidecars, snapshots
 from resplice.io.context import Context
 from resplice.io.export import Exported
-from resplice.io.store import LocalStore
+from resplice.io.local import LocalStore
 from resplice.pipelines import launch, progress
 from resplice.pipelines.args import Export, Rollback, Snapshots
 from resplice.pipelines.config import Resolved

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from resplice.io.local import LocalStore
 from resplice.io.overlay import OverlayStore
-from resplice.io.store import LocalStore, Place, Store
+from resplice.io.store import Place, Store
 from resplice.transforms.records import UserError
 
 

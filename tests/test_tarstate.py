@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from test_tars import write
 
-from resplice.io.store import LocalBlob, LocalStore
+from resplice.io.local import LocalBlob, LocalStore
 from resplice.io.tarstate import RAW, TRANSCRIBED, Side, TarState, open_sides
 
 VIDEOS = [f"v{number}" for number in range(40)]
