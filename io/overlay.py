@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import heapq
 import threading
 from collections.abc import Iterator
+from operator import attrgetter
 from pathlib import Path
 
 from resplice.io.local import LocalStore
@@ -29,9 +31,9 @@ class OverlayStore:
 
     def list(self, prefix: str = "") -> Iterator[Head]:
         """Yield what both layers hold, sorted."""
-        heads = {head.key: head for head in self._below.list(prefix) if not self._hidden(head.key)}
-        heads.update((head.key, head) for head in self._above.list(prefix))
-        yield from (heads[key] for key in sorted(heads))
+        above = {head.key: head for head in self._above.list(prefix)}
+        below = (head for head in self._below.list(prefix) if head.key not in above and not self._hidden(head.key))
+        yield from heapq.merge(below, above.values(), key=attrgetter("key"))
 
     def folders(self, prefix: str) -> Iterator[str]:
         """Yield the folders of both layers, sorted."""

@@ -151,8 +151,8 @@ class Freeze:
 def check_places(context: Context) -> None:
     """Raise UserError unless the corpus is there, and the workspace can hold it."""
     context.rows.check()
-    if not context.scratch:
-        check_case(Path(context.settings.corpus.workspace))
+    if not context.scratch and context.workspace.local:
+        check_case(Path(context.workspace.url))
 
 
 def check_case(folder: Path) -> None:

@@ -19,9 +19,9 @@ from resplice.io.local import LocalStore
 from resplice.io.refusals import Refused
 from resplice.pipelines import demo
 from resplice.pipelines.__main__ import main
+from resplice.pipelines.checks import read_ids
 from resplice.pipelines.config import resolve
 from resplice.pipelines.inspecting import side_by_side
-from resplice.pipelines.launch import read_ids
 from resplice.transforms import provenance
 from resplice.transforms.provenance import Run
 from resplice.transforms.records import Reason, Refusal
