@@ -102,7 +102,7 @@ class Inventory:
         rows: dict[str, list[Row]] = {}
         for row in self._rows(work):
             rows.setdefault(row.video_id, []).append(row)
-        raw, transcribed = _keys(work.raw), _keys(work.transcribed)
+        raw, transcribed = dict(work.raw), dict(work.transcribed)
         statuses = dict(work.statuses)
         videos, row_index, member_index = [], [], []
         context, names = self._context, sorted({*rows, *raw, *transcribed, *statuses})
@@ -139,10 +139,6 @@ class _Facts:
     row: dict[str, Any]
     rows: list[dict[str, Any]]
     members: list[dict[str, Any]]
-
-
-def _keys(heads: Iterable[tuple[str, Head]]) -> dict[str, str]:
-    return {video: head.key for video, head in heads}
 
 
 def _facts(video: str, rows: list[Row], raw_tar: TarState, tar: TarState) -> _Facts:

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from resplice.io import documents
-from resplice.io.store import Store
+from resplice.io.store import Store, content, mapped
 from resplice.transforms import provenance
 from resplice.transforms.records import Refusal
 
@@ -50,6 +50,12 @@ class Entry:
         return replace(self, seq=0, at="") == replace(other, seq=0, at="")
 
 
+def remembered(before: Entry | None, name: str, token: str) -> list[str] | None:
+    """Return [token, sha256] of an input that was hashed under this version token before, else None."""
+    known = before.inputs.get(name) if before else None
+    return list(known) if known and known[0] == token else None
+
+
 def folder(stage: str) -> str:
     """Return the key prefix of a stage's ledger, e.g. `runs/R/repair` → `runs/R/repair/ledger/`."""
     return f"{stage}/ledger/"
@@ -58,8 +64,9 @@ def folder(stage: str) -> str:
 def load(store: Store, stage: str) -> dict[str, Entry]:
     """Return the latest entry of every unit of a stage."""
     entries: dict[str, Entry] = {}
-    for head in store.list(folder(stage)):
-        _take(entries, read(store, head.key))
+    keys = [head.key for head in store.list(folder(stage))]
+    for found in mapped(store, lambda key: read(store, key), keys):
+        _take(entries, found)
     return entries
 
 
@@ -72,13 +79,12 @@ def save(store: Store, stage: str, item: str, entries: Iterable[Entry]) -> None:
     """Enter the outcomes of one work item beside those of another process of the run, which are not lost."""
     key, mine = f"{folder(stage)}{item}.jsonl", list(entries)
     while True:
-        head = store.head(key)
-        before = store.read(key) if head else b""
+        before, token = content(store, key)
         latest: dict[str, Entry] = {}
         _take(latest, _parsed(store, key, before))
         _take(latest, mine)
         data = provenance.jsonl(asdict(latest[unit]) for unit in sorted(latest))
-        if (head and data == before) or store.replace(key, data, head.token if head else ""):
+        if (token and data == before) or store.replace(key, data, token):
             return
 
 

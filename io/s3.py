@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from resplice.io.ahead import ReadAhead
+from resplice.io.ahead import Held, ReadAhead
 from resplice.io.requests import CONNECTIONS, FAILURES, TRIES, Bucket, Missing, Refused
 from resplice.io.store import Changed, Head
 from resplice.transforms.settings import StoreOptions
@@ -63,12 +63,19 @@ class S3Store:
             return None
         return Head(key, found["ContentLength"], _token(found))
 
-    def open(self, key: str, head: Head | None = None) -> ReadAhead:
-        """Open an object for reading at offsets; every request is for the one version."""
-        head = head or self.head(key)
+    def open(self, key: str, head: Head | None = None) -> Held | ReadAhead:
+        """Open an object for reading at offsets: a small one is read at once, of a larger one what is asked for.
+
+        Every request is for the one version. The first answer tells it, unless `head` does.
+        """
+        body = None
         if head is None:
-            raise FileNotFoundError(2, "no such object", self._bucket.where(self._prefix + key))
-        return ReadAhead(head.size, head.token, functools.partial(self._answer, key, head.token), COST)
+            first = self._call("get_object", key)
+            head, body = Head(key, first["ContentLength"], _token(first)), first["Body"]
+        request = functools.partial(self._answer, key, head.token)
+        if head.size > COST:
+            return ReadAhead(head.size, head.token, request, COST, body and request(0, head.size, body))
+        return Held(head.token, request(0, head.size, body).read(head.size) if head.size else b"")
 
     def read(self, key: str) -> bytes:
         """Return a whole object."""
@@ -121,7 +128,7 @@ class S3Store:
                 return
             more["ContinuationToken"] = page["NextContinuationToken"]
 
-    def _answer(self, key: str, token: str, offset: int, length: int) -> _Answer:
+    def _answer(self, key: str, token: str, offset: int, length: int, body: IO[bytes] | None = None) -> _Answer:
         def get(start: int) -> IO[bytes]:
             span = f"bytes={start}-{offset + length - 1}"
             try:
@@ -131,7 +138,7 @@ class S3Store:
             return found["Body"]  # type: ignore[no-any-return]
 
         failed = functools.partial(self._bucket.unanswered, self._prefix + key, TRIES)
-        return _Answer(get, offset, offset + length, failed)
+        return _Answer(get, offset, offset + length, failed, body)
 
     def _put(self, key: str, data: bytes | Path, condition: dict[str, str]) -> bool:
         size = _size(data)
@@ -173,9 +180,12 @@ class S3Store:
 class _Answer:
     """The bytes [at, end) of one version, read forward; where an answer breaks off, the rest is asked for again."""
 
-    def __init__(self, get: Callable[[int], IO[bytes]], at: int, end: int, failed: Callable[[str], Exception]) -> None:
+    def __init__(
+        self, get: Callable[[int], IO[bytes]], at: int, end: int, failed: Callable[[str], Exception],
+        body: IO[bytes] | None,
+    ) -> None:  # fmt: skip
         self._get, self._at, self._end, self._failed = get, at, end, failed
-        self._body = get(at)
+        self._body = body or get(at)
 
     def read(self, length: int) -> bytes:
         """Return the next `length` bytes; fewer only at the end."""

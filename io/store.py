@@ -7,15 +7,22 @@ its final name.
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from resplice.transforms.records import UserError
 from resplice.transforms.settings import StoreOptions
+
+_T = TypeVar("_T")
+_R = TypeVar("_R")
+_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -93,6 +100,35 @@ class Store(Protocol):
     def delete(self, key: str) -> None:
         """Remove an object; nothing happens if there is none."""
         ...
+
+
+def content(store: Store, key: str) -> tuple[bytes, str]:
+    """Return a small object and its version, as `replace` takes it: both are empty if there is none."""
+    try:
+        with contextlib.closing(store.open(key)) as blob:
+            return blob.read_at(0, blob.size), blob.token
+    except FileNotFoundError:
+        return b"", ""
+
+
+def sha256_of(blob: Blob, offset: int, length: int) -> str:
+    """Return the SHA-256 of a part of an object, read in blocks."""
+    sha = hashlib.sha256()
+    for at in range(offset, offset + length, _CHUNK):
+        sha.update(blob.read_at(at, min(_CHUNK, offset + length - at)))
+    return sha.hexdigest()
+
+
+def mapped(store: Store, function: Callable[[_T], _R], items: Iterable[_T]) -> Iterator[_R]:
+    """Yield what a function that waits for the store makes of each item, in order, over the store's connections."""
+    if store.connections == 1:
+        yield from map(function, items)
+        return
+    pool = ThreadPoolExecutor(store.connections)
+    try:
+        yield from pool.map(function, items)
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 @dataclass(frozen=True)

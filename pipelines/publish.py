@@ -75,7 +75,7 @@ def _target(context: Context, to: str) -> Path:
         raise UserError(f"--to {to}: export writes to a local folder")
     folder = Path(to).resolve()
     for name, root in asdict(context.settings.corpus).items():
-        if folder.is_relative_to(Path(root).resolve()):
+        if "://" not in root and folder.is_relative_to(Path(root).resolve()):
             raise UserError(f"--to {folder} lies in corpus.{name} ({root}); name a folder outside")
     return folder
 
