@@ -6,6 +6,7 @@ unit with the highest `seq` (the number of the process within the run) counts.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -64,10 +65,15 @@ def folder(stage: str) -> str:
 def load(store: Store, stage: str) -> dict[str, Entry]:
     """Return the latest entry of every unit of a stage."""
     entries: dict[str, Entry] = {}
-    keys = [head.key for head in store.list(folder(stage))]
-    for found in mapped(store, lambda key: read(store, key), keys):
+    for found in mapped(store, lambda head: _known(store, head.key, head.token), store.list(folder(stage))):
         _take(entries, found)
     return entries
+
+
+@functools.lru_cache(maxsize=1 << 14)
+def _known(store: Store, key: str, token: str) -> tuple[Entry, ...]:
+    """Return the entries of one version of an object: the stages of a process read the same ledgers again and again."""
+    return tuple(read(store, key))
 
 
 def read(store: Store, key: str) -> Iterator[Entry]:

@@ -63,6 +63,10 @@ class Store(Protocol):
     url: str
     connections: int
 
+    def __hash__(self) -> int:
+        """Tell stores apart."""
+        ...
+
     def list(self, prefix: str = "") -> Iterator[Head]:
         """Yield the objects whose key begins with `prefix`, sorted by key."""
         ...
