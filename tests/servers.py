@@ -12,10 +12,8 @@
 from __future__ import annotations
 
 import os
-import random
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -30,9 +28,8 @@ import boto3
 import parts
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from processes import PATIENCE, Group, free_port
 
-PATIENCE = 120
-"""Seconds until a server that neither answers nor ends is given up; never a measure of its speed."""
 ONCE = Config(
     signature_version="s3v4",
     s3={"addressing_style": "path"},
@@ -50,7 +47,7 @@ class Server:
         self.address = f"127.0.0.1:{free_port()}"
         self.endpoint = f"http://{self.address}"
         self.access_key, self.secret_key = "resplice-" + secrets.token_hex(4), secrets.token_hex(16)
-        self._process: subprocess.Popen[bytes] | None = None
+        self._group: Group | None = None
 
     def start(self) -> None:
         """Start the process and wait until it answers."""
@@ -58,10 +55,9 @@ class Server:
         data.mkdir(parents=True, exist_ok=True)
         command, settings = self._command(data)
         with (self.folder / "log").open("ab") as log:
-            self._process, self._guard = guarded(
-                command, env={"PATH": os.environ["PATH"], "HOME": str(self.folder), **settings}, stdout=log, stderr=log
-            )
-        self._wait(self._process)
+            environment = {"PATH": os.environ["PATH"], "HOME": str(self.folder), **settings}
+            self._group = Group(command, env=environment, stdout=log, stderr=log)
+        self._wait(self._group.leader)
 
     def stop(self) -> None:
         """Ask the server to end and see that nothing of it is left; it may have ended already."""
@@ -125,35 +121,9 @@ class Server:
         raise RuntimeError(f"{self.name} does not answer:\n{(self.folder / 'log').read_text(errors='replace')[-2000:]}")
 
     def _end(self, number: int) -> None:
-        if self._process:
-            end(self._process, self._guard, number)
-            self._process = None
-
-
-def guarded(command: list[str], **options: Any) -> tuple[subprocess.Popen[bytes], subprocess.Popen[bytes]]:
-    """Start a process group and its guard, which kills the group when this process ends in whatever way."""
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True, **options)
-    script = f"read _ || kill -s KILL -- -{process.pid}"  # end of file: the other end of the pipe is gone
-    return process, subprocess.Popen(["sh", "-c", script], stdin=subprocess.PIPE, start_new_session=True)
-
-
-def end(process: subprocess.Popen[bytes], guard: subprocess.Popen[bytes], number: int = signal.SIGTERM) -> None:
-    """Send a signal to a guarded group, wait for its leader, kill what is left, and dismiss the guard."""
-    for each in (number, signal.SIGKILL):
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, each)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(PATIENCE)
-    guard.communicate(b"\n")
-
-
-def free_port() -> int:
-    """Return a free port below those of outgoing connections: it stays free between a kill and the next start."""
-    while True:
-        port = random.SystemRandom().randrange(20_000, 32_000)
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
+        if self._group:
+            self._group.end(number)
+            self._group = None
 
 
 @contextmanager
