@@ -2,6 +2,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell started the tes
 import servers
 from corpus import Corpus
 from finalizing import World, make, plain
+from proxy import Proxy
 
 from resplice.pipelines import demo
 
@@ -102,3 +104,18 @@ def rclone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Server]
     """The S3 server that ignores every condition, shared as `minio` is."""
     with servers.running("rclone", tmp_path_factory.mktemp("rclone")) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def proxied() -> Iterator[Callable[[servers.Server], Proxy]]:
+    """Give the proxy before a server, without rules and faults; tests share it as they share the server."""
+    started: dict[str, Proxy] = {}
+
+    def give(server: servers.Server) -> Proxy:
+        if server.endpoint not in started:
+            started[server.endpoint] = stack.enter_context(Proxy(server.endpoint))
+        started[server.endpoint].reset()
+        return started[server.endpoint]
+
+    with ExitStack() as stack:
+        yield give
