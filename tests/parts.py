@@ -77,7 +77,8 @@ def main() -> int:
     with ThreadPoolExecutor() as pool:
         builds = {name: pool.submit(build, name) for name in wanted}
     failed = [name for name, done in builds.items() if done.exception()]
-    print(f"parts: {len(wanted)} built, {len(failed)} failed {' '.join(failed)}in {cache()}", file=sys.stderr)
+    for name in failed:
+        print(f"parts: {name} was not built: {builds[name].exception()}", file=sys.stderr)
     return 1 if failed else 0
 
 

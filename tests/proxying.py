@@ -80,14 +80,16 @@ class Store:
 
     def refuse(self, rules: Rules, request: web.Request, entry: Request, body: bytes | None) -> int | None:
         """Return the status with which the rules refuse a request; None: they do not, and it is noted."""
-        upload, part = request.query.get("uploadId"), request.query.get("partNumber")
         if request.method == "DELETE" and "If-Match" in request.headers and not rules.conditional_delete:
             return 501
-        if upload and request.method == "PUT" and part:
-            self._parts[upload, part] = entry.size  # of a copied part 0; nobody here copies parts
-        elif upload and body is not None and rules.equal_parts and not self._equal(upload, body):
+        upload = request.query.get("uploadId", "")
+        if request.method == "PUT" and upload:
+            self._parts[upload, request.query["partNumber"]] = (
+                entry.size
+            )  # of a copied part 0; nobody here copies parts
+        elif completes(request) and rules.equal_parts and not self._equal(upload, body or b""):
             return 400
-        elif request.method == "PUT" or body is not None:
+        elif completes(request) or request.method == "PUT":
             return self._paced(entry.path, rules.write_interval)
         return None
 
@@ -126,14 +128,11 @@ class Forwarder:
 
     async def _carry(self, plan: Plan, entry: Request, request: web.Request) -> web.StreamResponse:
         fault = entry.fault
+        body = await request.read() if completes(request) or (fault and fault.when == "before") else None
         if fault and fault.when == "before":
-            if fault.what == "wait":
-                await plan.wait(entry, fault.seconds)
-            else:
-                await drain(request)
+            if fault.what != "wait":
                 return failed(entry, fault)
-        completes = request.method == "POST" and "uploadId" in request.query
-        body = await request.read() if completes else None
+            await plan.wait(entry, fault.seconds)  # with the body here: the client may be gone when it goes on
         if status := self.store.refuse(plan.rules, request, entry, body):
             await drain(request)
             return error(entry, status)
@@ -153,7 +152,7 @@ class Forwarder:
 
     def _ask(self, request: web.Request, body: bytes | None) -> Any:
         headers = [(name, value) for name, value in request.headers.items() if name.lower() not in HOP]
-        content = request.content.iter_any() if request.body_exists and body is None else body
+        content = request.content.iter_any() if request.body_exists and body is None else body or None
         url = URL(self.server + request.raw_path, encoded=True)
         return self.session.request(request.method, url, headers=headers, data=content, allow_redirects=False)
 
@@ -213,6 +212,11 @@ async def listening(route: web.RouteDef) -> int:
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0, backlog=1024).start()
     return int(runner.addresses[0][1])
+
+
+def completes(request: web.Request) -> bool:
+    """Return whether a request completes an upload of parts."""
+    return request.method == "POST" and "uploadId" in request.query
 
 
 def stored(request: web.Request) -> int:

@@ -20,7 +20,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +74,7 @@ class Server:
 
     def connect(self, endpoint: str | None = None, config: Config | None = None) -> Any:
         """Return a new boto3 client of this server, at an endpoint before it if there is one."""
-        return boto3.session.Session().client(
+        return _session().client(
             "s3",
             endpoint_url=endpoint or self.endpoint,
             region_name="us-east-1",
@@ -124,6 +124,12 @@ class Server:
         if self._group:
             self._group.end(number)
             self._group = None
+
+
+@cache
+def _session() -> boto3.session.Session:
+    """Return a session that all clients share: each new one would read the description of S3 again."""
+    return boto3.session.Session()
 
 
 @contextmanager

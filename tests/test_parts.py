@@ -1,8 +1,13 @@
 """The servers that other tests rely on do what those tests take for granted."""
 
+import socket
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
+import parts
 import pytest
 import servers
 from botocore.exceptions import ClientError, EndpointConnectionError
@@ -12,6 +17,14 @@ slow = pytest.mark.slow
 HONEST = ["moto", "minio", pytest.param("versitygw", marks=slow)]
 EVERY = [*HONEST, pytest.param("rclone", marks=slow)]
 DURABLE = ["minio", pytest.param("versitygw", marks=slow)]
+KILLED = """
+import os, pathlib, signal, sys
+sys.path.insert(0, sys.argv[1])
+import servers
+with servers.running("moto", pathlib.Path(sys.argv[2])) as server:
+    print(server.endpoint, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
 
 
 @pytest.fixture
@@ -24,6 +37,11 @@ def status(call: Any, **arguments: Any) -> int:
         return int(call(**arguments)["ResponseMetadata"]["HTTPStatusCode"])
     except ClientError as error:
         return int(error.response["ResponseMetadata"]["HTTPStatusCode"])
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def content(server: Server, bucket: str, key: str) -> bytes:
@@ -103,3 +121,21 @@ def test_a_server_is_gone_when_its_block_ends(tmp_path: Path) -> None:
         bucket = server.bucket()
     with pytest.raises(EndpointConnectionError):
         server.client.head_bucket(Bucket=bucket)
+
+
+def test_a_server_does_not_outlive_the_process_that_started_it(tmp_path: Path) -> None:
+    program = [sys.executable, "-c", KILLED, str(Path(__file__).parent), str(tmp_path)]
+    endpoint = subprocess.run(program, stdout=subprocess.PIPE, text=True).stdout
+    port = int(endpoint.rpartition(":")[2])
+    while listens(port):
+        time.sleep(0.02)
+
+
+def test_a_missing_part_skips_a_test_and_fails_it_in_ci(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RESPLICE_PARTS", str(tmp_path))
+    monkeypatch.delenv("CI", raising=False)
+    with pytest.raises(pytest.skip.Exception, match="minio is not in"):
+        parts.demand("minio")
+    monkeypatch.setenv("CI", "true")
+    with pytest.raises(pytest.fail.Exception, match=r"minio is not in .*: \.ci/parts builds it"):
+        parts.demand("minio")
