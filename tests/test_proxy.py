@@ -18,6 +18,7 @@ from botocore.exceptions import (
     ReadTimeoutError,
     ResponseStreamingError,
 )
+from processes import PATIENCE
 from proxy import R2, REPLY_CUT, REPLY_LOST, REQUEST_LOST, SLOW_DOWN, Chance, Fault, Proxy, Rules
 from servers import Server, running
 
@@ -253,7 +254,7 @@ def test_a_server_that_is_down_is_a_lost_request(tmp_path: Path) -> None:
 def test_a_request_is_sent_once_also_where_the_server_breaks_the_connection() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         with Proxy(f"http://127.0.0.1:{listener.getsockname()[1]}") as proxy:
-            client = HTTPConnection("127.0.0.1", int(proxy.endpoint.rpartition(":")[2]))
+            client = HTTPConnection("127.0.0.1", int(proxy.endpoint.rpartition(":")[2]), timeout=PATIENCE)
             client.request("DELETE", "/bucket/key")
             first = listener.accept()[0]
             first.recv(1000)
