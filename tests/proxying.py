@@ -84,9 +84,7 @@ class Store:
             return 501
         upload = request.query.get("uploadId", "")
         if request.method == "PUT" and upload:
-            self._parts[upload, request.query["partNumber"]] = (
-                entry.size
-            )  # of a copied part 0; nobody here copies parts
+            self._parts[upload, request.query["partNumber"]] = entry.size
         elif completes(request) and rules.equal_parts and not self._equal(upload, body or b""):
             return 400
         elif completes(request) or request.method == "PUT":
@@ -127,28 +125,31 @@ class Forwarder:
             self.under_way -= 1
 
     async def _carry(self, plan: Plan, entry: Request, request: web.Request) -> web.StreamResponse:
-        fault = entry.fault
-        body = await request.read() if completes(request) or (fault and fault.when == "before") else None
-        if fault and fault.when == "before":
-            if fault.what != "wait":
-                return failed(entry, fault)
-            await plan.wait(entry, fault.seconds)  # with the body here: the client may be gone when it goes on
+        before = entry.fault if entry.fault and entry.fault.when == "before" else None
+        body = await request.read() if before or completes(request) else None
+        if before and before.what == "wait":
+            await plan.wait(entry, before.seconds)  # with the body here: the client may be gone when it goes on
+        elif before:
+            return failed(entry, before)
         if status := self.store.refuse(plan.rules, request, entry, body):
             await drain(request)
             return error(entry, status)
         async with self._ask(request, body) as reply:
             entry.server = reply.status
-            pieces = reply.content.iter_any()
-            if fault and fault.when == "after":
-                body = await reply.read()  # now it has been carried out whole
-                if fault.what == "wait":
-                    await plan.wait(entry, fault.seconds)
-                    pieces = whole(body)
-                elif fault.what == "cut" and len(body) > 1:
-                    pieces = half(body)
-                else:
-                    return failed(entry, fault)
-            return await answer(request, entry, reply, pieces)
+            if entry.fault and not before:
+                return await self._after(plan, entry, entry.fault, request, reply)
+            return await answer(request, entry, reply, reply.content.iter_any())
+
+    async def _after(
+        self, plan: Plan, entry: Request, fault: Fault, request: web.Request, reply: Any
+    ) -> web.StreamResponse:
+        body = await reply.read()  # now the request has been carried out whole
+        if fault.what == "wait":
+            await plan.wait(entry, fault.seconds)
+            return await answer(request, entry, reply, whole(body))
+        if fault.what == "cut" and len(body) > 1:
+            return await answer(request, entry, reply, half(body))
+        return failed(entry, fault)
 
     def _ask(self, request: web.Request, body: bytes | None) -> Any:
         headers = [(name, value) for name, value in request.headers.items() if name.lower() not in HOP]

@@ -1,11 +1,11 @@
 """The proxy before an S3 server breaks exactly what a test says, and keeps R2's rules."""
 
+import io
 import socket
 import subprocess
 import sys
 from collections.abc import Callable
 from http.client import HTTPConnection, RemoteDisconnected
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +88,7 @@ def test_without_faults_everything_goes_through_untouched(place: Place) -> None:
     assert place.client.head_object(Bucket=place.bucket, Key="a b/ü+%~")["Metadata"] == {"who": "me"}
     assert outcome(place.client.head_object, Bucket=place.bucket, Key="none") == "404"
     big = bytes(range(256)) * 4 * 20_000
-    place.client.upload_fileobj(BytesIO(big), place.bucket, "big")
+    place.client.upload_fileobj(io.BytesIO(big), place.bucket, "big")
     assert place.get("big") == big
     place.client.delete_object(Bucket=place.bucket, Key="big")
     assert place.keys() == ["a b/ü+%~"]
