@@ -40,9 +40,11 @@ setup(
             "psutil",
         ],
         "dev": [
+            "aiohttp>=3.10",
             "build",
             "duckdb>=1.4",
             "hypothesis>=6.100",
+            "moto[server]>=5.1",
             "mypy>=1.11",
             "playwright>=1.49",
             "pytest>=8",
