@@ -131,6 +131,9 @@ class Bucket:
             )
         if _again(error):
             return self.unanswered(key, tries, f"{code or status} {_message(error)}".strip())
+        if status == 400:
+            hint = f"is store.region = {self._options.region!r} that of the bucket?"
+            return UserError(f"{self.where(key)}: {error.operation_name}: {code} {_message(error)}; {hint}")
         return UserError(f"{self.where(key)}: {error.operation_name}: {code} {_message(error)}".strip(), Exit.FAILED)
 
 

@@ -26,6 +26,7 @@ from typing import Any
 
 import boto3
 import parts
+import pytest
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from processes import PATIENCE, Group, free_port
@@ -82,6 +83,11 @@ class Server:
             aws_secret_access_key=self.secret_key,
             config=ONCE.merge(config) if config else ONCE,
         )
+
+    def credentials(self, patch: pytest.MonkeyPatch) -> None:
+        """Put the server's credentials into the environment, where the product looks for them."""
+        patch.setenv("AWS_ACCESS_KEY_ID", self.access_key)
+        patch.setenv("AWS_SECRET_ACCESS_KEY", self.secret_key)
 
     def bucket(self) -> str:
         """Create a fresh bucket and return its name."""
