@@ -33,12 +33,18 @@ class S3Store:
 
     connections = CONNECTIONS
 
-    def __init__(self, url: str, options: StoreOptions) -> None:
+    def __init__(self, url: str, options: StoreOptions, part: int = PART) -> None:
         self.url = url
+        self.options = options
+        self._part = part
         name, _, prefix = url.removeprefix("s3://").partition("/")
-        self._bucket = Bucket(name, options)
+        self.bucket = Bucket(name, options)
         self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
         self._checked = options.checksum == "when_supported"
+
+    def name(self, key: str) -> str:
+        """Return the name of an object in its bucket."""
+        return self._prefix + key
 
     def list(self, prefix: str = "") -> Iterator[Head]:
         """Yield the objects whose key begins with `prefix`, sorted by key."""
@@ -55,7 +61,7 @@ class S3Store:
 
     def head(self, key: str) -> Head | None:
         """Return size and etag of an object, or None."""
-        if len((self._prefix + key).encode("utf-8", "replace")) > _LONGEST_KEY:
+        if len((self.name(key)).encode("utf-8", "replace")) > _LONGEST_KEY:
             return None
         try:
             found = self._call("head_object", key)
@@ -98,7 +104,7 @@ class S3Store:
         """
         found = self.head(source)
         if found is None:
-            raise FileNotFoundError(2, "no such object", self._bucket.where(self._prefix + source))
+            raise FileNotFoundError(2, "no such object", self.bucket.where(self.name(source)))
         if self.head(key) is not None:
             return
         if found.size > COPY_LIMIT:
@@ -107,22 +113,22 @@ class S3Store:
             with fetched(self, source) as file:
                 self.create(key, file)
             return
-        origin = {"Bucket": self._bucket.name, "Key": self._prefix + source}
+        origin = {"Bucket": self.bucket.name, "Key": self.name(source)}
         try:
             self._call("copy_object", key, CopySource=origin, CopySourceIfMatch=_quoted(found.token))
         except Refused:
-            raise Changed(f"{self._bucket.where(self._prefix + source)} changed while it was copied") from None
+            raise Changed(f"{self.bucket.where(self.name(source))} changed while it was copied") from None
 
     def delete(self, key: str) -> None:
         """Remove an object."""
         self._call("delete_object", key)
 
     def _call(self, operation: str, key: str, **more: Any) -> Any:
-        return self._bucket.call(operation, Key=self._prefix + key, **more)
+        return self.bucket.call(operation, Key=self.name(key), **more)
 
     def _pages(self, prefix: str, **more: Any) -> Iterator[dict[str, Any]]:
         while True:
-            page = self._bucket.call("list_objects_v2", Prefix=self._prefix + prefix, **more)
+            page = self.bucket.call("list_objects_v2", Prefix=self._prefix + prefix, **more)
             yield page
             if not page.get("IsTruncated"):
                 return
@@ -134,17 +140,17 @@ class S3Store:
             try:
                 found = self._call("get_object", key, Range=span, IfMatch=_quoted(token))
             except (Refused, Missing):
-                raise Changed(f"{self._bucket.where(self._prefix + key)} changed while it was read") from None
+                raise Changed(f"{self.bucket.where(self.name(key))} changed while it was read") from None
             return found["Body"]  # type: ignore[no-any-return]
 
-        failed = functools.partial(self._bucket.unanswered, self._prefix + key, TRIES)
+        failed = functools.partial(self.bucket.unanswered, self.name(key), TRIES)
         return _Answer(get, offset, offset + length, failed, body)
 
     def _put(self, key: str, data: bytes | Path, condition: dict[str, str]) -> bool:
         size = _size(data)
         try:
             with _opened(data) as body:
-                if size > PART:
+                if size > self._part:
                     self._put_parts(key, body, condition)
                 else:
                     self._call("put_object", key, body=body, **condition)
@@ -158,7 +164,7 @@ class S3Store:
         upload = {"UploadId": self._call("create_multipart_upload", key, **sums)["UploadId"]}
         parts: list[dict[str, Any]] = []
         try:
-            while data := body.read(PART):
+            while data := body.read(self._part):
                 number = {"PartNumber": len(parts) + 1}
                 sent = self._call("upload_part", key, body=io.BytesIO(data), **upload, **number)
                 parts.append({**number, **{name: sent[name] for name in ("ETag", "ChecksumCRC32") if name in sent}})

@@ -44,6 +44,20 @@ def workspace(context: Context) -> None:
         raise UserError(f"corpus.workspace: {context.workspace.url} is a file; name a folder")
 
 
+def honest(place: Place) -> None:
+    """Raise UserError unless a bucket honours what every stage relies on: about ten requests, on keys of our own.
+
+    `doctor` tries more. A local folder needs no trial.
+    """
+    from resplice.io import probe
+
+    if not place.local and not place.scratch and (faults := probe.faults(place.store, rounds=0)):
+        raise UserError(
+            f"corpus.workspace: {place.url} is not safe to publish on: {'; '.join(faults)}\n"
+            "remedy: a store that honours conditional writes; `resplice doctor` tells more"
+        )
+
+
 def frozen_world(context: Context) -> dict[str, Any]:
     """Return the digests of what the baseline froze, by which a plan knows its baseline."""
     store, stage = context.workspace.store, context.stage("baseline")

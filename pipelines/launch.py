@@ -164,6 +164,7 @@ def run(
             if resolved.path is None:
                 raise UserError(f"{error}\n(there is no resplice.toml here, so the defaults hold)") from None
             raise
+        checks.honest(context.workspace)
         context = runs.begin(context)
         session = Session(context, args, beam_argv, quiet=args.quiet)
         code: int = Exit.FAILED

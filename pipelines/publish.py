@@ -22,7 +22,7 @@ from resplice.io import history, sidecars, snapshots
 from resplice.io.context import Context
 from resplice.io.export import Exported
 from resplice.io.local import LocalStore
-from resplice.pipelines import launch, progress
+from resplice.pipelines import checks, launch, progress
 from resplice.pipelines.args import Export, Rollback, Snapshots
 from resplice.pipelines.config import Resolved
 from resplice.pipelines.show import table
@@ -155,6 +155,7 @@ def rollback(context: Context, args: Rollback) -> int:
     parent = snapshots.digest_of(store, latest.number)
     new = rolled_back(latest, target, parent, context.run.id)
     if not args.dry_run:
+        checks.honest(context.workspace)
         snapshots.publish(store, new)
         _describe_rollback(context, new, to)
     verb = "would be" if args.dry_run else "is"

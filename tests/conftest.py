@@ -1,3 +1,4 @@
+import os
 import shutil
 import signal
 import sys
@@ -17,6 +18,11 @@ from finalizing import World, make, plain
 from proxy import Proxy
 
 from resplice.pipelines import demo
+
+os.environ["AWS_EC2_METADATA_DISABLED"] = "true"  # no test asks the network for credentials, or finds the user's own
+for _name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_ENDPOINT_URL"):
+    os.environ.pop(_name, None)
+os.environ["AWS_SHARED_CREDENTIALS_FILE"] = os.environ["AWS_CONFIG_FILE"] = os.devnull
 
 
 @pytest.fixture(scope="session")

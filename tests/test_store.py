@@ -21,7 +21,9 @@ from resplice.transforms.settings import StoreOptions
 
 
 def bucket(server: Server) -> Store:
-    return S3Store(f"s3://{server.bucket()}/root/of all", StoreOptions(endpoint_url=server.endpoint, region="us-east-1"))
+    return S3Store(
+        f"s3://{server.bucket()}/root/of all", StoreOptions(endpoint_url=server.endpoint, region="us-east-1")
+    )
 
 
 @pytest.fixture(params=["local", "overlay", "moto", "minio", "versitygw", "overlay of minio"])
