@@ -7,8 +7,9 @@ import random
 import signal
 import socket
 import subprocess
-from collections.abc import Sequence
-from contextlib import suppress
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
 PATIENCE = 120
@@ -20,9 +21,10 @@ class Group:
 
     def __init__(self, command: Sequence[str], **options: Any) -> None:
         options = {"stdin": subprocess.DEVNULL, **options}
-        self.leader: subprocess.Popen[bytes] = subprocess.Popen(command, start_new_session=True, **options)
-        script = f"read _ || kill -s KILL -- -{self.leader.pid}"  # end of file: the other end of the pipe is gone
-        self._guard = subprocess.Popen(["sh", "-c", script], stdin=subprocess.PIPE, start_new_session=True)
+        with uninterrupted():
+            self.leader: subprocess.Popen[bytes] = subprocess.Popen(command, start_new_session=True, **options)
+            script = f"read _ || kill -s KILL -- -{self.leader.pid}"  # end of file: the other end of the pipe is gone
+            self._guard = subprocess.Popen(["sh", "-c", script], stdin=subprocess.PIPE, start_new_session=True)
 
     def end(self, number: int = signal.SIGTERM) -> None:
         """Send a signal to the group, wait for its leader, kill what is left, and dismiss the guard."""
@@ -32,6 +34,22 @@ class Group:
             with suppress(subprocess.TimeoutExpired):
                 self.leader.wait(PATIENCE)
         self._guard.communicate(b"\n")
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Let Ctrl-C wait for the end of the block: a process that is half started has no guard yet."""
+    if threading.current_thread() is not threading.main_thread():  # Ctrl-C does not reach it
+        yield
+        return
+    asked: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: asked.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if asked:
+            signal.raise_signal(signal.SIGINT)
 
 
 def free_port() -> int:

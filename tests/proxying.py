@@ -126,9 +126,10 @@ class Forwarder:
 
     async def _carry(self, plan: Plan, entry: Request, request: web.Request) -> web.StreamResponse:
         before = entry.fault if entry.fault and entry.fault.when == "before" else None
-        body = await request.read() if before or completes(request) else None
+        # The client of a request that meets a fault may be gone before the server has its body.
+        body = await request.read() if entry.fault or completes(request) else None
         if before and before.what == "wait":
-            await plan.wait(entry, before.seconds)  # with the body here: the client may be gone when it goes on
+            await plan.wait(entry, before.seconds)
         elif before:
             return failed(entry, before)
         if status := self.store.refuse(plan.rules, request, entry, body):

@@ -1,5 +1,6 @@
 """The servers that other tests rely on do what those tests take for granted."""
 
+import signal
 import socket
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import parts
 import pytest
 import servers
 from botocore.exceptions import ClientError, EndpointConnectionError
+from processes import uninterrupted
 from servers import Server
 
 slow = pytest.mark.slow
@@ -139,3 +141,12 @@ def test_a_missing_part_skips_a_test_and_fails_it_in_ci(tmp_path: Path, monkeypa
     monkeypatch.setenv("CI", "true")
     with pytest.raises(pytest.fail.Exception, match=r"minio is not in .*: \.ci/parts builds it"):
         parts.demand("minio")
+
+
+def test_ctrl_c_waits_until_a_process_has_its_guard() -> None:
+    steps = []
+    with pytest.raises(KeyboardInterrupt), uninterrupted():
+        signal.raise_signal(signal.SIGINT)
+        steps.append("goes on")
+    assert steps == ["goes on"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -143,13 +143,11 @@ def test_a_cut_reply_has_half_of_its_body(place: Place) -> None:
     assert place.get() == b"0123456789"
 
 
-@pytest.mark.parametrize(("when", "keys"), [("before", []), ("after", ["k"])])
-def test_a_client_gives_up_what_is_held_longer_than_it_waits(place: Place, when: Any, keys: list[str]) -> None:
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_client_gives_up_what_is_held_longer_than_it_waits(place: Place, when: Any) -> None:
     hasty = place.server.connect(place.proxy.endpoint, Config(read_timeout=0.2))
     place.proxy.reset(faults={1: Fault(when, "wait")})
     assert outcome(hasty.put_object, Bucket=place.bucket, Key="k", Body=b"1") == "ReadTimeoutError"
-    place.proxy.reset()
-    assert place.keys() == keys
 
 
 @pytest.mark.parametrize(
