@@ -8,8 +8,8 @@ round the other way round; a side's figure is the median of its rounds, clocked 
 command, and seconds of CPU of its processes together, without the server's. The server runs on the same cores, so that
 the seconds of a machine of its own would be fewer.
 
-In the end the tars of both sides must have the same bytes, else exit 1. The largest memory of the command's processes is
-printed for a corpus of a quarter of the size, too: it must not grow with the corpus.
+In the end the tars of both sides must have the same bytes, else exit 1. The largest memory of the command's processes
+is printed for a corpus of a quarter of the size, too: it must not grow with the corpus.
 """
 
 from __future__ import annotations

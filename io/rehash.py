@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from resplice.io import sidecars
+from resplice.io.store import Place
 from resplice.transforms.records import UserError
+from resplice.transforms.settings import StoreOptions
 
 _COMPARED = ("exists", "kind", "bytes", "files", "sha256", "tree_sha256")
 
@@ -25,10 +27,13 @@ class Difference:
     found: Any
 
 
-def load(path: str) -> dict[str, Any]:
+def load(path: str, options: StoreOptions) -> dict[str, Any]:
     """Return `run_provenance` of a sidecar. UserError (exit 2) if the file is none."""
     try:
-        value = json.loads(Path(path).read_bytes())
+        place, key = _object(path, options)
+        value = json.loads(Path(path).read_bytes() if place.local else place.store.read(key))
+    except FileNotFoundError:
+        raise UserError(f"there is no file {path}; give a .manifest.json") from None
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} is no sidecar that can be read: {error}") from None
     run = value.get("run_provenance") if isinstance(value, dict) else None
@@ -52,8 +57,14 @@ def entries(value: Any, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
             yield from entries(part, f"{name}[{number}]")
 
 
-def described_now(path: str) -> dict[str, Any]:
-    """Return the description of a local file or folder as it is now; what cannot be read has `error` for a kind."""
+def described_now(path: str, options: StoreOptions) -> dict[str, Any]:
+    """Return the description of an object, a local file or a folder as it is now; what cannot be read has `error` for a
+    kind.
+    """
+    place, key = _object(path, options)
+    if not place.local:
+        found = sidecars.described(place, key)
+        return {name: found[name] for name in found if name != "path"}
     there = Path(path)
     try:
         if there.is_dir():
@@ -65,9 +76,15 @@ def described_now(path: str) -> dict[str, Any]:
         return {"exists": True, "kind": f"error: {error}"}
 
 
-def differences(name: str, said: dict[str, Any]) -> list[Difference]:
+def _object(path: str, options: StoreOptions) -> tuple[Place, str]:
+    """Return the root that holds what a path names, and its name there."""
+    root, _, name = path.rpartition("/")
+    return Place(root if "://" in path else ".", options=options), name
+
+
+def differences(name: str, said: dict[str, Any], options: StoreOptions) -> list[Difference]:
     """Return where a file or folder differs from its description; one that is gone, or of another kind, only there."""
-    now = described_now(said["path"])
+    now = described_now(said["path"], options)
     wrong = [
         Difference(name, said["path"], field, said[field], now.get(field))
         for field in _COMPARED

@@ -18,24 +18,25 @@ from resplice.pipelines.args import ManifestVerify
 from resplice.pipelines.config import Resolved
 from resplice.pipelines.show import cell
 from resplice.transforms.records import Exit
+from resplice.transforms.settings import StoreOptions
 
 
 def run(args: Any, resolved: Resolved, beam_argv: Sequence[str]) -> int:
     """Run the command: manifest verify."""
     assert isinstance(args, ManifestVerify)
-    return verify(args.file, args.quiet)
+    return verify(args.file, resolved.settings.store, args.quiet)
 
 
-def verify(file: str, quiet: bool = False) -> int:
+def verify(file: str, options: StoreOptions, quiet: bool = False) -> int:
     """Print one line for each difference, or one that there is none."""
-    provenance = rehash.load(file)
+    provenance = rehash.load(file, options)
     named = [entry for side in ("inputs", "outputs") for entry in rehash.entries(provenance[side], side)]
-    found = [difference for name, said in named for difference in rehash.differences(name, said)]
+    found = [difference for name, said in named for difference in rehash.differences(name, said, options)]
     for difference in found:
         print(line(difference))
     if not quiet:
         for name, said in rehash.entries(provenance.get("entrypoint"), "entrypoint"):
-            for changed in rehash.differences(name, said):
+            for changed in rehash.differences(name, said, options):
                 print(f"note: {line(changed)}: made by other code than is here now", file=sys.stderr)
     if not found:
         print(f"{cell(file)}: all {len(named)} files and folders that it names are as it says")

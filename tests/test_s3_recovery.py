@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from bucketed import InBucket, upload
 from corpus import Corpus
+from recovering import OWN_RECORDS
 from servers import Server
 
 from resplice.io import snapshots
@@ -65,7 +66,7 @@ def test_a_reader_of_the_bucket_sees_the_same_results(in_bucket: InBucket, recov
 
 
 def test_a_second_process_of_the_run_writes_nothing_but_its_own_record(in_bucket: InBucket) -> None:
-    own = ("run.json", "report.html", "report.json", "world.json")
+    own = OWN_RECORDS
     before = {head for head in in_bucket.store().list() if not head.key.endswith(own)}
     assert in_bucket("recover", "--yes") == 0
     assert {head for head in in_bucket.store().list() if not head.key.endswith(own)} == before
