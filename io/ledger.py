@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from resplice.io import documents
+from resplice.io import conditional, documents
 from resplice.io.store import Store
 from resplice.transforms import provenance
 from resplice.transforms.records import Refusal
@@ -71,15 +71,14 @@ def read(store: Store, key: str) -> Iterator[Entry]:
 def save(store: Store, stage: str, item: str, entries: Iterable[Entry]) -> None:
     """Enter the outcomes of one work item beside those of another process of the run, which are not lost."""
     key, mine = f"{folder(stage)}{item}.jsonl", list(entries)
-    while True:
-        head = store.head(key)
-        before = store.read(key) if head else b""
+
+    def entered(before: bytes) -> bytes:
         latest: dict[str, Entry] = {}
         _take(latest, _parsed(store, key, before))
         _take(latest, mine)
-        data = provenance.jsonl(asdict(latest[unit]) for unit in sorted(latest))
-        if (head and data == before) or store.replace(key, data, head.token if head else ""):
-            return
+        return provenance.jsonl(asdict(latest[unit]) for unit in sorted(latest))
+
+    conditional.update(store, key, entered)
 
 
 def _parsed(store: Store, key: str, data: bytes) -> Iterator[Entry]:

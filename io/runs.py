@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from resplice.io import documents, sidecars
+from resplice.io import conditional, documents, sidecars
 from resplice.io.context import Context
 from resplice.io.store import Store
 from resplice.transforms import provenance
@@ -17,18 +17,18 @@ from resplice.transforms import provenance
 def begin(context: Context) -> Context:
     """Record the start of this process; return the context with its number within the run."""
     run = context.run
-    number = 0
+    this: dict[str, Any] = {
+        "seq": 0, "command": run.command, "argv": list(run.argv), "start": run.started_at, "end": None, "exit": None,
+        "counts": {}, "seconds": {}, "host": platform.node(), "pid": os.getpid(), "at_work": None,
+    }  # fmt: skip
 
     def add(record: dict[str, Any]) -> None:
-        nonlocal number
-        number = len(record["processes"]) + 1
-        record["processes"].append(
-            {"seq": number, "command": run.command, "argv": list(run.argv), "start": run.started_at, "end": None,
-             "exit": None, "counts": {}, "seconds": {}, "host": platform.node(), "pid": os.getpid(), "at_work": None}
-        )  # fmt: skip
+        if this not in record["processes"]:  # there already by a write whose answer was lost
+            this["seq"] = len(record["processes"]) + 1
+            record["processes"].append(this)
 
     _update(context, add)
-    return replace(context, run=replace(run, seq=number))
+    return replace(context, run=replace(run, seq=this["seq"]))
 
 
 def note(context: Context, **facts: Any) -> None:
@@ -56,11 +56,13 @@ def load(store: Store, run_id: str) -> dict[str, Any] | None:
 def _update(context: Context, change: Callable[[dict[str, Any]], None]) -> None:
     """Change the record by compare-and-set: two processes of one run lose nothing."""
     store, key = context.workspace.store, f"runs/{context.run.id}/run.json"
-    while True:
-        head = store.head(key)
-        record = documents.load(store, key) if head else {"run_id": context.run.id, "processes": []}
+
+    def changed(data: bytes) -> bytes:
+        empty: dict[str, Any] = {"run_id": context.run.id, "processes": []}
+        record = documents.parsed(store, key, data) if data else empty
         change(record)
         record["arguments"] = dict(sorted(context.run.args))
         record["versions"] = {"resplice": provenance.VERSION, **sidecars.environment()["packages"]}
-        if store.replace(key, provenance.document(record), head.token if head else ""):
-            return
+        return provenance.document(record)
+
+    conditional.update(store, key, changed)

@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from resplice.io import documents
 from resplice.io.context import Context
@@ -55,12 +55,24 @@ def file_digest(path: Path) -> str:
 
 def digest(store: Store, key: str) -> str:
     """Return the SHA-256 of an object, read in blocks."""
+    return hashed(store, key)[0]
+
+
+def hashed(store: Store, key: str, file: IO[bytes] | None = None) -> tuple[str, str]:
+    """Read one version of an object in blocks, on the way copying it to `file`, if one is given; return its SHA-256
+    and token.
+    """
     blob = store.open(key)
     try:
         sha = hashlib.sha256()
         for offset in range(0, blob.size, _CHUNK):
-            sha.update(blob.read_at(offset, _CHUNK))
-        return sha.hexdigest()
+            chunk = blob.read_at(offset, _CHUNK)
+            sha.update(chunk)
+            if file:
+                file.write(chunk)
+        if file:
+            file.flush()
+        return sha.hexdigest(), blob.token
     finally:
         blob.close()
 
