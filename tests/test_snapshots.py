@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from lossy import ANSWER, REFUSED, REQUEST, Lossy
 
 from resplice.io import snapshots
 from resplice.io.store import LocalBlob, LocalStore, Store
@@ -248,6 +251,26 @@ def test_a_publisher_knows_whether_the_number_is_its_own(published: Path) -> Non
     assert snapshots.latest(store).run_id == "other"
 
 
+@pytest.mark.parametrize("lost", [REQUEST, ANSWER, REFUSED])
+@pytest.mark.parametrize("taken", [False, True])
+def test_a_publisher_whose_answer_is_lost_knows_its_own_snapshot_and_no_other(
+    published: Path, lost: str, taken: bool
+) -> None:
+    store = LocalStore(str(published / "workspace"))
+    latest, digest = snapshots.latest(store), snapshots.digest_of(store, 2)
+    mine, other = (rolled_back(latest, snapshots.load(store, 1), digest, run) for run in ("mine", "other"))
+    if taken:
+        assert snapshots.publish(store, other)
+    if lost == REFUSED or (lost == ANSWER and not taken):
+        assert snapshots.publish(Lossy(store, lost), mine) == (not taken)
+    else:
+        with pytest.raises(ConnectionError):
+            snapshots.publish(Lossy(store, lost), mine)
+    assert snapshots.publish(store, mine) == (not taken)
+    assert snapshots.numbers(store) == [1, 2, 3]
+    assert snapshots.latest(store).run_id == ("other" if taken else "mine")
+
+
 @pytest.mark.parametrize(("number", "parent"), [(3, 1), (4, 3), (3, None)])
 def test_what_does_not_follow_from_the_latest_snapshot_is_never_published(
     published: Path, number: int, parent: int | None
@@ -302,6 +325,40 @@ def test_of_two_rollbacks_to_one_state_both_are_right(
     assert main(["rollback", "--to", "1", "--run-id", "second"]) == 0
     assert "has the state of snapshot 1 already" in capsys.readouterr().out
     assert snapshots.numbers(LocalStore(str(published / "workspace"))) == [1, 2, 3]
+
+
+def test_a_reader_at_any_moment_sees_one_of_the_published_states(root: Path) -> None:
+    merge(root, "r0", "a", ["first"])
+    states, seen, over = [rows(root)], [], threading.Event()
+    read = threading.Semaphore(0)
+
+    def watch() -> None:
+        try:
+            while not over.is_set():
+                seen.append(rows(root))
+                read.release()
+        finally:
+            read.release(1000)
+
+    def act(change: Callable[..., object], *args: object) -> None:
+        change(*args)
+        states.append(rows(root))
+        for _ in range(2):  # the first of these may have begun before
+            read.acquire()
+
+    dead = [snapshots.object_key(f"{number:064x}", ".tar") for number in range(5)]
+    with ThreadPoolExecutor(1) as threads:
+        watching = threads.submit(watch)
+        for number, key in enumerate(dead, start=1):
+            LocalStore(str(root / "workspace")).create(key, b"never named")
+            act(merge, root, f"r{number}", "ab"[number % 2], ["x"] * number)
+            act(main, ["gc", "--apply", "--wait", "0"])
+            act(main, ["rollback", "--to", str(number - 1)])
+        over.set()
+        watching.result()
+    assert len(seen) >= 30
+    assert all(state in states for state in seen)
+    assert [(root / "workspace" / key).exists() for key in dead] == [False] * 4 + [True]
 
 
 class Rewritten(LocalStore):
