@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,9 +15,11 @@ sys.path.insert(0, str(BENCHMARKS))
 
 import hollow  # noqa: E402
 import races  # noqa: E402
+from lossy import ANSWER, REFUSED, REQUEST, Lossy  # noqa: E402
 
 from resplice.io import snapshots  # noqa: E402
-from resplice.io.store import LocalStore, Store  # noqa: E402
+from resplice.io import store as stores  # noqa: E402
+from resplice.io.store import LocalStore, Place, Store  # noqa: E402
 from resplice.pipelines import merge  # noqa: E402
 from resplice.pipelines.__main__ import main  # noqa: E402
 from resplice.transforms.replace import Snapshot  # noqa: E402
@@ -129,3 +132,28 @@ def test_a_merge_behind_a_rollback_goes_on_from_what_is_published_again(raced: R
     assert raced.second(act) == 0
     assert {run for _, run in raced.rows()} == {"", "b"}
     assert snapshots.numbers(raced.store) == [1, 2, 3]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lost", [REQUEST, ANSWER, REFUSED])
+def test_what_is_lost_at_any_write_of_a_merge_costs_nothing(
+    corpus: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost: str
+) -> None:
+    root, source = corpus
+    ended, outcomes = [], []
+    for at in itertools.count():
+        workspace = str(tmp_path / str(at))
+        store = LocalStore(workspace)
+        races.fill(source, store, "a")
+        lossy = Lossy(store, lost, at)
+        monkeypatch.setitem(stores._PLACES, Place(workspace), lossy)
+        ended.append(main(hollow.command(root, "merge", workspace, "a")))
+        monkeypatch.setitem(stores._PLACES, Place(workspace), store)
+        assert main(hollow.command(root, "merge", workspace, "a")) == 0
+        keys = [head.key for head in store.list() if not head.key.startswith("runs/a/merge/")]
+        outcomes.append((keys, store.read("snapshots/00000001.json")))
+        assert (outcomes[-1], snapshots.numbers(store)) == (outcomes[0], [1])
+        if lossy.writes <= at:
+            break
+    assert len(ended) > 10
+    assert set(ended) == ({0} if lost == REFUSED else {0, 1})
