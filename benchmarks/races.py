@@ -165,9 +165,9 @@ def main() -> int:
             wrong, won = wrong + bool(done.faults), won + sum(code == 0 for code in done.codes.values())
             if done.faults:
                 print(f"seed {args.seed}, round {number}: {done.codes}: {'; '.join(done.faults)}", flush=True)
-    total, seconds = args.rounds * PUBLISHERS, time.monotonic() - began
-    print(f"seed {args.seed}: {args.rounds} races of {PUBLISHERS}: {won} published, {total - won} clean conflicts or "
-          f"faults, {wrong} races wrong, {seconds:.0f} s")  # fmt: skip
+    lost, seconds = args.rounds * PUBLISHERS - won, time.monotonic() - began
+    print(f"seed {args.seed}: {args.rounds} races of {PUBLISHERS}: {won} published, {lost} did not, "
+          f"{wrong} races wrong, {seconds:.0f} s")  # fmt: skip
     return int(wrong > 0)
 
 
