@@ -33,7 +33,8 @@ import hollow
 from timed import LATER
 
 from resplice.io import history, snapshots
-from resplice.io.store import LocalStore, Place, Store
+from resplice.io.local import LocalStore
+from resplice.io.store import Place, Store
 
 PUBLISHERS = 4
 WAVES = {"a": (1, 2), "b": (3, 4), "c": (5, 6), "d": (7, 8), "e": (2, 3), "f": (5,)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from resplice.io.store import Store
+from resplice.io.store import Store, content
 
 
 def settled(write: Callable[[], bool | None], holds: Callable[[], bool]) -> bool:
@@ -25,7 +25,7 @@ def settled(write: Callable[[], bool | None], holds: Callable[[], bool]) -> bool
 
 def create(store: Store, key: str, data: bytes) -> bool:
     """Create an object; return whether it holds just these bytes now, whoever wrote them."""
-    return settled(lambda: store.create(key, data), lambda: content(store, key) == data)
+    return settled(lambda: store.create(key, data), lambda: content(store, key)[0] == data)
 
 
 def update(store: Store, key: str, change: Callable[[bytes], bytes]) -> None:
@@ -35,20 +35,11 @@ def update(store: Store, key: str, change: Callable[[bytes], bytes]) -> None:
     writer came first, and must not mind finding its own change there already.
     """
     while True:
-        head = store.head(key)
-        before = content(store, key) if head else None
-        after = change(before or b"")
-        if after == before or _replaced(store, key, after, head.token if head else ""):
+        before, token = content(store, key)
+        after = change(before)
+        if (token and after == before) or _replaced(store, key, after, token):
             return
 
 
 def _replaced(store: Store, key: str, data: bytes, token: str) -> bool:
-    return settled(lambda: store.replace(key, data, token), lambda: content(store, key) == data)
-
-
-def content(store: Store, key: str) -> bytes | None:
-    """Return a whole object, None if there is none."""
-    try:
-        return store.read(key)
-    except FileNotFoundError:
-        return None
+    return settled(lambda: store.replace(key, data, token), lambda: content(store, key)[0] == data)

@@ -28,7 +28,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 
 from resplice.io import conditional, documents, refusals, snapshots
-from resplice.io.store import Head, Store
+from resplice.io.store import Head, Store, content
 from resplice.transforms import provenance
 from resplice.transforms.records import Exit, UserError
 
@@ -72,7 +72,7 @@ class Needed:
     def refresh(self) -> None:
         """Read the announcements, and then the snapshots that were not read yet: in this order."""
         for run in self._store.folders("runs/"):
-            self.keys.update((conditional.content(self._store, _naming(run)) or b"").decode().splitlines())
+            self.keys.update(content(self._store, _naming(run))[0].decode().splitlines())
         for number in snapshots.numbers(self._store):
             if number not in self._read:
                 self.keys.update(snapshots.load(self._store, number).objects)
@@ -106,11 +106,11 @@ def _naming(run_id: str) -> str:
 
 def load(store: Store) -> Marks:
     """Return the marks by object key."""
-    return _parsed(store, conditional.content(store, MARKS) or b"")
+    return _parsed(store, content(store, MARKS)[0])
 
 
 def _parsed(store: Store, data: bytes) -> Marks:
-    values = documents.parsed(store, MARKS, data) if data else {}
+    values = documents.of(store, MARKS, data) if data else {}
     return {key: Mark(**mark) for key, mark in values.items()}
 
 

@@ -59,7 +59,7 @@ def _update(context: Context, change: Callable[[dict[str, Any]], None]) -> None:
 
     def changed(data: bytes) -> bytes:
         empty: dict[str, Any] = {"run_id": context.run.id, "processes": []}
-        record = documents.parsed(store, key, data) if data else empty
+        record = documents.of(store, key, data) if data else empty
         change(record)
         record["arguments"] = dict(sorted(context.run.args))
         record["versions"] = {"resplice": provenance.VERSION, **sidecars.environment()["packages"]}

@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from resplice.io import garbage
-from resplice.pipelines import launch
+from resplice.pipelines import checks, launch
 from resplice.pipelines.config import Resolved
 from resplice.transforms.records import Exit, UserError
 
@@ -27,8 +27,10 @@ def run(args: Any, resolved: Resolved, beam_argv: Sequence[str]) -> int:
     """Run the command."""
     if args.apply and args.dry_run:
         raise UserError("--apply and --dry-run contradict each other: give one of them")
-    store, wait = launch.context(args, resolved).workspace.store, timedelta(hours=min(args.wait, _LONGEST_H))
-    found = (garbage.clean if args.apply else garbage.look)(store, wait, datetime.now(UTC))
+    place, wait = launch.context(args, resolved).workspace, timedelta(hours=min(args.wait, _LONGEST_H))
+    if args.apply:
+        checks.honest(place)
+    found = (garbage.clean if args.apply else garbage.look)(place.store, wait, datetime.now(UTC))
     if args.apply:
         left = {key: size for key, size in found.due.items() if key not in found.deleted}
         print(f"gc: deleted {_sum(found.deleted)}; {_sum(left)} left, as they are needed after all, or next time")

@@ -14,8 +14,9 @@ from lossy import ANSWER, REFUSED, REQUEST, Lossy
 from resplice.io import store as stores
 from resplice.io.effects import SetStatuses
 from resplice.io.journal import Effect, Line, append, load
+from resplice.io.local import LocalStore
 from resplice.io.rows import Rows
-from resplice.io.store import LocalStore, Place, Store
+from resplice.io.store import Place, Store
 from resplice.pipelines import finalize
 from resplice.pipelines.args import Finalize
 from resplice.pipelines.config import Resolved

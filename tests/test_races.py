@@ -19,7 +19,8 @@ from lossy import ANSWER, REFUSED, REQUEST, Lossy  # noqa: E402
 
 from resplice.io import snapshots  # noqa: E402
 from resplice.io import store as stores  # noqa: E402
-from resplice.io.store import LocalStore, Place, Store  # noqa: E402
+from resplice.io.local import LocalStore  # noqa: E402
+from resplice.io.store import Place, Store  # noqa: E402
 from resplice.pipelines import merge  # noqa: E402
 from resplice.pipelines.__main__ import main  # noqa: E402
 from resplice.transforms.replace import Snapshot  # noqa: E402

@@ -16,7 +16,8 @@ import pytest
 from lossy import ANSWER, REFUSED, REQUEST, Lossy
 
 from resplice.io import snapshots
-from resplice.io.store import LocalBlob, LocalStore, Store
+from resplice.io.local import LocalBlob, LocalStore
+from resplice.io.store import Store
 from resplice.pipelines.__main__ import main
 from resplice.transforms import provenance
 from resplice.transforms.records import UserError
