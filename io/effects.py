@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from resplice.io import documents, refusals
+from resplice.io import documents, refusals, sidecars
+from resplice.io.conditional import settled
 from resplice.io.context import Context
 from resplice.io.journal import STATUS, TAR, Effect, Now
 from resplice.io.rows import Rows
@@ -18,8 +18,6 @@ from resplice.io.store import Store
 from resplice.transforms import provenance
 from resplice.transforms.records import Reason, Refusal
 from resplice.transforms.repack import tar_name
-
-_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -38,24 +36,12 @@ def read_through(store: Store, key: str, file: IO[bytes] | None = None, known: M
 
     `known` are digests by token: under such a token the object is not read, unless it is to be copied.
     """
+    if file is None and known and (head := store.head(key)) is not None and head.token in known:
+        return Now(known[head.token], head.token)
     try:
-        blob = store.open(key)
+        return Now(*sidecars.hashed(store, key, file))
     except FileNotFoundError:
         return Now(None)
-    try:
-        if file is None and known and blob.token in known:
-            return Now(known[blob.token], blob.token)
-        sha = hashlib.sha256()
-        for offset in range(0, blob.size, _CHUNK):
-            chunk = blob.read_at(offset, _CHUNK)
-            sha.update(chunk)
-            if file:
-                file.write(chunk)
-        if file:
-            file.flush()
-        return Now(sha.hexdigest(), blob.token)
-    finally:
-        blob.close()
 
 
 def tar_now(context: Context, video: str, known: Mapping[str, str]) -> Now:
@@ -122,7 +108,7 @@ class ReplaceTars:
                 self._replace(effect, now)
                 now = tar_now(context, unit, {})
         except Refusal as refusal:
-            detail = refusal.detail
+            now, detail = tar_now(context, unit, {}), refusal.detail
         yield Outcome(TAR, unit, now.token, now.content, detail)
 
     def _replace(self, effect: Effect, now: Now) -> None:
@@ -130,13 +116,17 @@ class ReplaceTars:
         original = f"{self._context.stage('finalize')}/originals/{line.original}"
         if line.before is not None and not effect.undo:
             self._keep(effect, original)
+        key = tar_name(line.unit)
         if effect.to is None:
-            corpus.delete(tar_name(line.unit))
+            settled(lambda: corpus.delete(key), lambda: corpus.head(key) is None)
             return
         source = original if effect.undo else object_key(line.after, ".tar")
         with tempfile.NamedTemporaryFile() as file:
             _expect(read_through(workspace, source, file), effect.to, source)
-            if not corpus.replace(tar_name(line.unit), Path(file.name), now.token):
+            if not settled(
+                lambda: corpus.replace(key, Path(file.name), now.token),
+                lambda: read_through(corpus, key).content == effect.to,
+            ):
                 raise Refusal(Reason.CONFLICT, "the tar changed while it was being replaced; it is left as it is")
 
     def _keep(self, effect: Effect, original: str) -> None:
@@ -146,7 +136,9 @@ class ReplaceTars:
             with tempfile.NamedTemporaryFile() as file:
                 key = tar_name(effect.line.unit)
                 _expect(read_through(self._context.transcribed.store, key, file), before, key)
-                workspace.create(original, Path(file.name))
+                settled(
+                    lambda: workspace.create(original, Path(file.name)), lambda: workspace.head(original) is not None
+                )
         _expect(read_through(workspace, original), before, original)
 
 

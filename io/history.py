@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -31,18 +31,17 @@ class Line:
 
 def lines(store: Store) -> list[Line]:
     """Return all snapshots, ascending."""
-    numbers = snapshots.numbers(store)
     rows = functools.cache(functools.partial(_rows, store))
-    return [_line(store, number, before, rows) for before, number in zip([0, *numbers], numbers, strict=False)]
+    return [_line(store, number, rows) for number in snapshots.numbers(store)]
 
 
-def _line(store: Store, number: int, before: int, rows: Callable[[Shard], int]) -> Line:
+def _line(store: Store, number: int, rows: Callable[[Shard], int]) -> Line:
     try:
-        snapshot = snapshots.load(store, number)
+        snapshot = snapshots.read(store, number)
     except (UserError, TypeError, KeyError) as error:
         return Line(number, fault=f"its file cannot be read: {error}")
     counted: int | None = None
-    fault = _chain_fault(store, snapshot, number, before)
+    fault = snapshots.chain_fault(store, snapshot, number)
     if missing := missing_objects(store, snapshot):
         fault = fault or f"{len(missing)} objects are gone, e.g. {missing[0]}"
     else:
@@ -54,17 +53,6 @@ def _line(store: Store, number: int, before: int, rows: Callable[[Shard], int]) 
                 len(snapshot.videos), _bytes(store, snapshot), fault)  # fmt: skip
 
 
-def _chain_fault(store: Store, snapshot: Snapshot, number: int, before: int) -> str:
-    if snapshot.number != number:
-        return f"its file says number {snapshot.number}"
-    if (snapshot.parent or 0) != before or before != number - 1:
-        return f"its parent is {snapshot.parent or 'none'}, the file before it {before or 'none'}"
-    found = snapshots.digest_of(store, before)
-    if snapshot.parent_sha256 != found:
-        return f"parent_sha256 is {snapshot.parent_sha256 or 'empty'}, the file of {before} has {found or 'none'}"
-    return ""
-
-
 def _rows(store: Store, shard: Shard) -> int:
     if not shard.drop:
         return shard.rows
@@ -72,15 +60,10 @@ def _rows(store: Store, shard: Shard) -> int:
     return int(snapshots.without(ids, shard.drop).num_rows)
 
 
-def _keys(snapshot: Snapshot) -> Iterable[str]:
-    tars = (entry.tar.key for entry in snapshot.videos.values() if entry.tar)
-    return sorted({*(shard.key for shard in snapshot.shards), *tars})
-
-
 def missing_objects(store: Store, snapshot: Snapshot) -> list[str]:
     """Return the objects that a snapshot names and the workspace has not."""
-    return [key for key in _keys(snapshot) if store.head(key) is None]
+    return [key for key in snapshot.objects if store.head(key) is None]
 
 
 def _bytes(store: Store, snapshot: Snapshot) -> int:
-    return sum(head.size for key in _keys(snapshot) if (head := store.head(key)))
+    return sum(head.size for key in snapshot.objects if (head := store.head(key)))

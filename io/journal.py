@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from resplice.io import documents
-from resplice.io.store import Store, content
+from resplice.io import conditional, documents
+from resplice.io.store import Store
 from resplice.transforms import provenance
 from resplice.transforms.repack import tar_name
 
@@ -166,15 +166,13 @@ def load(store: Store, key: str) -> dict[Key, list[Line]]:
 def append(store: Store, key: str, lines: Iterable[Line]) -> None:
     """Add lines, but for those that are the last of their target already; by compare-and-set, so that none is lost."""
     wanted = list(lines)
-    while True:
-        data, token = content(store, key)
+
+    def added(data: bytes) -> bytes:
         last = {line.key: line for line in _parsed(store, key, data)}
         new = [line for line in wanted if not (line.key in last and _same(last[line.key], line))]
-        if token and not new:
-            return
-        data += provenance.jsonl(line.to_json() for line in new)
-        if store.replace(key, data, token):
-            return
+        return data + provenance.jsonl(line.to_json() for line in new)
+
+    conditional.update(store, key, added)
 
 
 def _parsed(store: Store, key: str, data: bytes) -> Iterator[Line]:

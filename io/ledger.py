@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from resplice.io import documents
-from resplice.io.store import Store, content, mapped
+from resplice.io import conditional, documents
+from resplice.io.store import Store, mapped
 from resplice.transforms import provenance
 from resplice.transforms.records import Refusal
 
@@ -84,14 +84,14 @@ def read(store: Store, key: str) -> Iterator[Entry]:
 def save(store: Store, stage: str, item: str, entries: Iterable[Entry]) -> None:
     """Enter the outcomes of one work item beside those of another process of the run, which are not lost."""
     key, mine = f"{folder(stage)}{item}.jsonl", list(entries)
-    while True:
-        before, token = content(store, key)
+
+    def entered(before: bytes) -> bytes:
         latest: dict[str, Entry] = {}
         _take(latest, _parsed(store, key, before))
         _take(latest, mine)
-        data = provenance.jsonl(asdict(latest[unit]) for unit in sorted(latest))
-        if (token and data == before) or store.replace(key, data, token):
-            return
+        return provenance.jsonl(asdict(latest[unit]) for unit in sorted(latest))
+
+    conditional.update(store, key, entered)
 
 
 def _parsed(store: Store, key: str, data: bytes) -> Iterator[Entry]:

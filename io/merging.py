@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from resplice.io import live, snapshots
+from resplice.io import live, shards, sidecars, snapshots
 from resplice.io.context import Context
 from resplice.io.work import Planned, planned, planned_ids
 from resplice.transforms import provenance
 from resplice.transforms.records import Reason
-from resplice.transforms.replace import IndexRow, Shard, replacement
+from resplice.transforms.repack import tar_name
+from resplice.transforms.replace import RUN, IndexRow, Shard, Tar, moved, replacement
 
 
 class CheckDrift:
@@ -111,3 +112,79 @@ def with_objects(live_shards: Iterable[Shard], adopted: Iterable[dict[str, Any]]
         shard if shard.key else replace(shard, key=objects[shard.source]["key"], sha256=objects[shard.source]["sha256"])
         for shard in live_shards
     ]
+
+
+def others(context: Context, live_shards: Iterable[Shard]) -> list[Shard]:
+    """Return the live shards that are not this run's own, which its merge replaces as a whole."""
+    return [shard for shard in live_shards if (shard.origin, shard.run_id) != (RUN, context.run.id)]
+
+
+def holds_for(context: Context, before: Sequence[Shard], now: Sequence[Shard]) -> bool:
+    """Return whether what was decided over live shards (adopted) holds for those of now: no planned video has a row in
+    what differs. Reads the video ids of that, and nothing else.
+    """
+    if not all(shard.key for shard in now):
+        return False
+    index = IndexPlanned(context)
+    differ = moved(others(context, before), others(context, now), planned_ids(context))
+    return not any(rows for shard in differ for rows in index(("old", shard)))
+
+
+def with_known_objects(live_shards: Iterable[Shard], known: Iterable[Shard]) -> list[Shard]:
+    """Return live shards with the objects of `known` ones, where they are the same version of the same file."""
+    objects = {(shard.source, shard.token): shard for shard in known if shard.token}
+    return [
+        replace(shard, key=same.key, sha256=same.sha256)
+        if not shard.key and (same := objects.get((shard.source, shard.token)))
+        else shard
+        for shard in live_shards
+    ]
+
+
+@dataclass(frozen=True)
+class Brought:
+    """What a run brings: its shards and tars as a snapshot names them, and the bytes of each of these objects, as
+    object key → key in the workspace.
+    """
+
+    shards: list[Shard]
+    tars: dict[str, Tar]
+    sources: dict[str, str]
+
+
+def brought(
+    context: Context, new: Iterable[Shard], videos: Iterable[Planned], refused: Collection[str],
+    unrepaired: Collection[str],
+) -> Brought:  # fmt: skip
+    """Return what a run brings; nothing is written. Rows of `refused` videos do not count, nor do the tars of
+    `unrepaired` ones.
+    """
+    found = Brought([], {}, {})
+    for shard in new:
+        found.shards.append(own := _own_shard(context, shard, refused))
+        found.sources[own.key] = shard.key
+    for video in videos:
+        if video.wrong_tar and video.video_id not in unrepaired:
+            key = f"{context.stage('repair')}/transcribed/{tar_name(video.video_id)}"
+            if tar := _own_tar(context, key):
+                found.tars[video.video_id] = tar
+                found.sources[tar.key] = key
+    return found
+
+
+def _own_shard(context: Context, shard: Shard, without: Collection[str]) -> Shard:
+    store = context.workspace.store
+    there = shards.open_file(store, shard.key).read(columns=["video_id"]).column(0).unique().to_pylist()
+    sha = sidecars.digest(store, shard.key)
+    drop = tuple(sorted(set(there) & set(without)))
+    return replace(shard, key=snapshots.object_key(sha, ".parquet"), sha256=sha, drop=drop)
+
+
+def _own_tar(context: Context, key: str) -> Tar | None:
+    """Return a repaired tar as an immutable object, None if it is not finished."""
+    store = context.workspace.store
+    sidecar, head = sidecars.load(store, key), store.head(key)
+    if sidecar is None or head is None:
+        return None
+    sha = sidecar["run_provenance"]["outputs"]["tar"]["sha256"]
+    return Tar(snapshots.object_key(sha, ".tar"), sha, head.size)

@@ -8,30 +8,27 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from resplice.io import documents, sidecars
+from resplice.io import conditional, documents, sidecars
 from resplice.io.context import Context
-from resplice.io.store import Store, content
+from resplice.io.store import Store
 from resplice.transforms import provenance
 
 
 def begin(context: Context) -> Context:
     """Record the start of this process; return the context with its number within the run."""
     run = context.run
-    number = 0
+    this: dict[str, Any] = {
+        "seq": 0, "command": run.command, "argv": list(run.argv), "start": run.started_at, "end": None, "exit": None,
+        "counts": {}, "seconds": {}, "host": platform.node(), "pid": os.getpid(), "at_work": None,
+    }  # fmt: skip
 
     def add(record: dict[str, Any]) -> None:
-        nonlocal number
-        me = {"command": run.command, "start": run.started_at, "host": platform.node(), "pid": os.getpid()}
-        mine = [process["seq"] for process in record["processes"] if me.items() <= process.items()]
-        number = mine[0] if mine else len(record["processes"]) + 1  # a try whose answer was lost has added it
-        if not mine:
-            record["processes"].append(
-                {**me, "seq": number, "argv": list(run.argv), "end": None, "exit": None, "counts": {}, "seconds": {},
-                 "at_work": None}
-            )  # fmt: skip
+        if this not in record["processes"]:  # there already by a write whose answer was lost
+            this["seq"] = len(record["processes"]) + 1
+            record["processes"].append(this)
 
     _update(context, add)
-    return replace(context, run=replace(run, seq=number))
+    return replace(context, run=replace(run, seq=this["seq"]))
 
 
 def note(context: Context, **facts: Any) -> None:
@@ -59,11 +56,13 @@ def load(store: Store, run_id: str) -> dict[str, Any] | None:
 def _update(context: Context, change: Callable[[dict[str, Any]], None]) -> None:
     """Change the record by compare-and-set: two processes of one run lose nothing."""
     store, key = context.workspace.store, f"runs/{context.run.id}/run.json"
-    while True:
-        data, token = content(store, key)
-        record = documents.of(store, key, data) if token else {"run_id": context.run.id, "processes": []}
+
+    def changed(data: bytes) -> bytes:
+        empty: dict[str, Any] = {"run_id": context.run.id, "processes": []}
+        record = documents.of(store, key, data) if data else empty
         change(record)
         record["arguments"] = dict(sorted(context.run.args))
         record["versions"] = {"resplice": provenance.VERSION, **sidecars.environment()["packages"]}
-        if store.replace(key, provenance.document(record), token):
-            return
+        return provenance.document(record)
+
+    conditional.update(store, key, changed)

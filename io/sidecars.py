@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from resplice.io import documents
 from resplice.io.context import Context
@@ -22,6 +22,7 @@ from resplice.transforms import provenance
 SUFFIX = ".manifest.json"
 _SCHEMA = "resplice-{kind}-manifest-v1"
 _PACKAGES = ("apache-beam", "numpy", "pyarrow", "soundfile", "sqlalchemy")
+_CHUNK = 1 << 20
 _STARTED = time.monotonic()
 
 
@@ -66,6 +67,22 @@ def digest(store: Store, key: str) -> str:
     """Return the SHA-256 of an object, read in blocks."""
     with contextlib.closing(store.open(key)) as blob:
         return sha256_of(blob, 0, blob.size)
+
+
+def hashed(store: Store, key: str, file: IO[bytes] | None = None) -> tuple[str, str]:
+    """Read one version of an object in blocks, on the way copying it to `file`, if one is given; return its SHA-256
+    and token.
+    """
+    with contextlib.closing(store.open(key)) as blob:
+        sha = hashlib.sha256()
+        for offset in range(0, blob.size, _CHUNK):
+            chunk = blob.read_at(offset, _CHUNK)
+            sha.update(chunk)
+            if file:
+                file.write(chunk)
+        if file:
+            file.flush()
+        return sha.hexdigest(), blob.token
 
 
 def content(

@@ -1,25 +1,29 @@
 """The published state: numbered snapshot files over immutable, content-addressed objects.
 
-A snapshot's number is the fence: its file is created once, never rewritten. Read one with plain pyarrow through
+A snapshot's number is the fence: its file is created once, never rewritten, and names number and digest of the one
+before, so that a publisher who did not see the latest state cannot publish. Read one with plain pyarrow through
 `dataset`, which gives the live results of a workspace.
 """
 
 from __future__ import annotations
 
 import re
+import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from pathlib import Path
+from typing import IO
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
-from resplice.io import documents, shards
-from resplice.io.sidecars import digest
+from resplice.io import conditional, documents, shards
+from resplice.io.sidecars import digest, hashed
 from resplice.io.store import Head, Place, Store
 from resplice.transforms import provenance
 from resplice.transforms.records import Damage, Exit, UserError
-from resplice.transforms.replace import HISTORY, Shard, Snapshot, Tar, as_found, live_shards
+from resplice.transforms.replace import HISTORY, Shard, Snapshot, as_found, live_shards
 from resplice.transforms.settings import StoreOptions
 
 _NAME = re.compile(r"snapshots/([0-9]{8})\.json")
@@ -36,7 +40,22 @@ def numbers(store: Store) -> list[int]:
 
 
 def load(store: Store, number: int) -> Snapshot:
-    """Return one snapshot; number 0, which is never written, names no shard."""
+    """Return one snapshot; number 0, which is never written, names no shard.
+
+    UserError (exit 4) if it does not follow from the file before it.
+    """
+    snapshot = read(store, number)
+    if fault := chain_fault(store, snapshot, number):
+        raise UserError(
+            f"snapshot {number} in {store.url} does not follow from the one before: {fault}; "
+            "restore both from a backup",
+            Exit.CONFLICT,
+        )
+    return snapshot
+
+
+def read(store: Store, number: int) -> Snapshot:
+    """Return one snapshot as its file says, whether or not it follows from the one before."""
     if number == 0:
         return Snapshot()
     try:
@@ -44,6 +63,22 @@ def load(store: Store, number: int) -> Snapshot:
     except FileNotFoundError:
         there = ", ".join(map(str, numbers(store))) or "none"
         raise UserError(f"there is no snapshot {number} in {store.url} (there: {there})") from None
+
+
+def chain_fault(store: Store, snapshot: Snapshot, number: int) -> str:
+    """Return why a snapshot is not the one of this number that follows from the file before it, "" if it is."""
+    if snapshot.number != number:
+        return f"its file says number {snapshot.number}"
+    before = max(number - 1, 0)
+    if (snapshot.parent or 0) != before:
+        return f"its parent is {snapshot.parent or 'none'}, not {before or 'none'}"
+    try:
+        found = digest_of(store, before)
+    except FileNotFoundError:
+        return f"its parent is {before}, the file of which is gone"
+    if snapshot.parent_sha256 != found:
+        return f"parent_sha256 is {snapshot.parent_sha256 or 'empty'}, the file of {before} has {found or 'none'}"
+    return ""
 
 
 def latest(store: Store) -> Snapshot:
@@ -57,16 +92,16 @@ def digest_of(store: Store, number: int) -> str:
     return provenance.sha256(store.read(key_of(number))) if number else ""
 
 
-def publish(store: Store, snapshot: Snapshot) -> None:
-    """Create the snapshot's file. UserError (exit 75) if another publisher took the number for another state: the same
-    command starts from that one.
+def publish(store: Store, snapshot: Snapshot) -> bool:
+    """Create the snapshot's file; return whether it is there now: False if another state took the number.
+
+    What is refused or fails is read back and compared as a whole: the bytes hold run, parent and content and no clock,
+    so that a publisher whose answer was lost, or who was killed and came again, knows its own. Two publishers of the
+    same bytes published the same. Raises OSError if the file could neither be written nor found.
     """
-    data = provenance.document(snapshot.to_json())
-    if not store.create(key_of(snapshot.number), data) and store.read(key_of(snapshot.number)) != data:
-        raise UserError(
-            f"snapshot {snapshot.number} was published by another process meanwhile: run the same command again",
-            Exit.AGAIN,
-        )
+    if fault := chain_fault(store, snapshot, snapshot.number):
+        raise ValueError(f"snapshot {snapshot.number} must not be published: {fault}")
+    return conditional.create(store, key_of(snapshot.number), provenance.document(snapshot.to_json()))
 
 
 def object_key(sha256: str, suffix: str) -> str:
@@ -77,34 +112,37 @@ def object_key(sha256: str, suffix: str) -> str:
 def adopt_own(workspace: Store, key: str, suffix: str, sha256: str | None = None) -> tuple[str, str]:
     """Make an immutable object of something in the workspace; return (object key, sha256)."""
     sha = sha256 or digest(workspace, key)
-    workspace.copy(key, object_key(sha, suffix))
+    own(workspace, key, object_key(sha, suffix))
     return object_key(sha, suffix), sha
 
 
+def own(workspace: Store, key: str, object_: str) -> None:
+    """Make the object of something in the workspace whose digest is known, unless it is there."""
+    conditional.settled(lambda: workspace.copy(key, object_), lambda: workspace.head(object_) is not None)
+
+
 def adopt(workspace: Store, validation: Store, shard: Shard) -> Shard:
-    """Make an immutable object of a historical shard, so that later changes of the user's folder cannot harm it."""
+    """Make an immutable object of a historical shard, so that later changes of the user's folder cannot harm it.
+
+    It is read once, through a temporary file. UserError (exit 75) if it is no longer the version that was found.
+    """
     if shard.key:
         return shard
-    changed = UserError(f"{shard.source} changed while it was adopted: run the same command again", Exit.AGAIN)
-    sha = digest(validation, shard.source)
-    key = object_key(sha, ".parquet")
-    if workspace.head(key) is None:
-        data = validation.read(shard.source)
-        if provenance.sha256(data) != sha:
-            raise changed
-        workspace.create(key, data)
-    head = validation.head(shard.source)
-    if head is None or head.token != shard.token:
-        raise changed
+    with tempfile.NamedTemporaryFile() as file:
+        sha, token = _spooled(validation, shard.source, file)
+        head = validation.head(shard.source)
+        if not shard.token == token == (head.token if head else None):
+            raise UserError(f"{shard.source} changed while it was adopted: run the same command again", Exit.AGAIN)
+        key = object_key(sha, ".parquet")
+        conditional.settled(lambda: workspace.create(key, Path(file.name)), lambda: workspace.head(key) is not None)
     return replace(shard, key=key, sha256=sha)
 
 
-def own_tar(workspace: Store, key: str, sha256: str) -> Tar:
-    """Make an immutable object of a repaired tar."""
-    object_, sha = adopt_own(workspace, key, ".tar", sha256)
-    head = workspace.head(object_)
-    assert head is not None
-    return Tar(object_, sha, head.size)
+def _spooled(store: Store, key: str, file: IO[bytes]) -> tuple[str, str | None]:
+    try:
+        return hashed(store, key, file)
+    except FileNotFoundError:
+        return "", None
 
 
 def found_history(validation: Store, status_column: str = "status") -> list[Shard]:

@@ -201,6 +201,15 @@ class Rollback(Common):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Gc(Common):
+    """Remove objects that no snapshot needs (dry without --apply)."""
+
+    dry_run: bool = flag("Show what --apply would do; the default.", False)
+    apply: bool = flag("Mark them, and delete those that an earlier call marked.", False)
+    wait: int = flag("Hours between the mark and the deletion; default: 24.", 24, minimum=0)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Config(Common):
     """Show the configuration in force, and where each value comes from."""
 
@@ -265,6 +274,7 @@ COMMANDS: dict[str, Command] = {
     "export": Command("publish", Export, "resplice export --to results"),
     "snapshots": Command("publish", Snapshots, "resplice snapshots"),
     "rollback": Command("publish", Rollback, "resplice rollback --to 1"),
+    "gc": Command("gc", Gc, "resplice gc --apply"),
     "manifest verify": Command(
         "manifest", ManifestVerify, "resplice manifest verify workspace/snapshots/00000001.json.manifest.json"
     ),

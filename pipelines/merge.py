@@ -10,15 +10,27 @@ Refuses a video that changed since the baseline: drifted. Another run that repla
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import Any
 
-from resplice.io import shards, sidecars, snapshots
+from resplice.io import garbage, shards, sidecars, snapshots
 from resplice.io.context import Context
 from resplice.io.gather import Gather, gathered
 from resplice.io.judging import refused_in, shard_key
-from resplice.io.merging import Adopt, CheckDrift, IndexPlanned, Replace, with_objects
+from resplice.io.merging import (
+    Adopt,
+    Brought,
+    CheckDrift,
+    IndexPlanned,
+    Replace,
+    brought,
+    holds_for,
+    others,
+    with_known_objects,
+    with_objects,
+)
 from resplice.io.progress import by_marks, marked
 from resplice.io.work import Item, Planned, items, planned
 from resplice.pipelines import launch
@@ -26,8 +38,7 @@ from resplice.pipelines.baseline import load_world
 from resplice.pipelines.config import Resolved
 from resplice.pipelines.launch import Session
 from resplice.transforms.records import Exit, Reason, Refusal, UserError
-from resplice.transforms.repack import tar_name
-from resplice.transforms.replace import RUN, Shard, Snapshot, Tar, conflicts, merged
+from resplice.transforms.replace import RUN, Shard, Snapshot, conflicts, merged
 
 PER_CHECK = 500
 """Videos whose rows are read again by one query."""
@@ -40,15 +51,66 @@ def run(args: Any, resolved: Resolved, beam_argv: Sequence[str]) -> int:
 
 @launch.stage("merge")
 def merge(session: Session) -> None:
-    """Merge the results of the run into the published state."""
+    """Merge the results of the run into the published state.
+
+    Another publisher who takes the number first costs a look at what he changed; the pipeline runs again only if that
+    holds rows of planned videos.
+    """
+    context, decided = session.context, None
+    workspace, videos = context.workspace.store, planned(context)
+    while True:
+        latest = snapshots.latest(workspace)
+        _check_conflicts(context, latest, videos)
+        live = snapshots.live(workspace, context.validation.store, context.settings.history.status_column)
+        live = with_known_objects(live, decided.live if decided else ())
+        if decided is None or not holds_for(context, decided.live, live):
+            decided = _decide(session, videos, latest, live)
+            live = decided.live
+            _make(context, decided, latest)
+        snapshot = decided.onto(latest, live, context.run.id, snapshots.digest_of(workspace, latest.number))
+        if (snapshot.shards, snapshot.videos) == (latest.shards, latest.videos):
+            snapshot = latest
+            break
+        if snapshots.publish(workspace, snapshot):
+            break
+        session.note(f"merge: another process published snapshot {snapshot.number} meanwhile; going on from that")
+    garbage.withdraw(workspace, context.run.id)
+    _describe(context, snapshot)
+    _finish(session, videos, decided, snapshot)
+
+
+@dataclass(frozen=True)
+class Decided:
+    """What the pipeline decided of each planned video, over live shards that are adopted, and what the run brings."""
+
+    live: list[Shard]
+    records: dict[str, dict[str, Any]]
+    brought: Brought
+
+    @property
+    def drifted(self) -> list[str]:
+        """Return the videos that changed since the baseline."""
+        return sorted(video for video, record in self.records.items() if record["state"] == Reason.DRIFTED)
+
+    def onto(self, latest: Snapshot, live: Sequence[Shard], run_id: str, parent_sha256: str) -> Snapshot:
+        """Return the snapshot that follows the latest one."""
+        drops: dict[str, list[str]] = {}
+        for video, record in self.records.items():
+            for key in record["drop_from"]:
+                drops.setdefault(key, []).append(video)
+        former = {video: entry.tar for video, entry in latest.videos.items()}
+        replaced = {
+            video: self.brought.tars.get(video, former.get(video))
+            for video, record in self.records.items()
+            if not record["kept"]
+        }
+        return merged(latest, live, self.brought.shards, drops, replaced, run_id, parent_sha256)
+
+
+def _decide(session: Session, videos: Sequence[Planned], latest: Snapshot, live: list[Shard]) -> Decided:
+    """Run the pipeline over what is live now."""
     context = session.context
-    workspace, id_ = context.workspace.store, context.run.id
-    videos = planned(context)
-    latest = snapshots.latest(workspace)
-    _check_conflicts(context, latest, [video.video_id for video in videos])
-    live = snapshots.live(workspace, context.validation.store, context.settings.history.status_column)
-    todo = items(context, "validate", videos)
-    new = new_shards(context, todo)
+    new = new_shards(context, items(context, "validate", videos))
     refused, unrepaired = refused_in(context, "repair", "validate"), refused_in(context, "repair")
     unadopted = [shard for shard in live if not shard.key]
     parts = len(checks(videos)) + len(sides_of(context, live, new)) + len(unadopted)
@@ -57,27 +119,25 @@ def merge(session: Session) -> None:
         build(pipeline, context, videos, live, new, CheckDrift(context, refused, _same_rows(context)))
         if unadopted:
             adopt(pipeline, context, unadopted)
-    decisions = {record["video_id"]: record for record in gathered(context, "merge", "replacements")}
-    drifted = sorted(video for video, record in decisions.items() if record["state"] == Reason.DRIFTED)
     live = with_objects(live, gathered(context, "merge", "adopted")) if unadopted else live
     names = {shard.source: shard.key for shard in live}
-    drops: dict[str, list[str]] = {}
-    for video, record in decisions.items():
-        for name in record["drop_from"]:
-            drops.setdefault(names.get(name, name), []).append(video)
-    replaced = {
-        video.video_id: _tar(context, video, latest, {*unrepaired, *drifted})
-        for video in videos
-        if not decisions[video.video_id]["kept"]
-    }
-    new = [_own(context, shard, {*drifted, *refused}) for shard in new]
-    number = latest.number
-    snapshot = merged(latest, live, new, drops, replaced, id_, snapshots.digest_of(workspace, number))
-    if (snapshot.shards, snapshot.videos) != (latest.shards, latest.videos):
-        snapshots.publish(workspace, snapshot)
-        number = snapshot.number
-    _sidecar(context, number)
-    _finish(session, videos, decisions, drifted, number)
+    records = {record["video_id"]: record for record in gathered(context, "merge", "replacements")}
+    for record in records.values():
+        record["drop_from"] = [names.get(name, name) for name in record["drop_from"]]
+    drifted = {video for video, record in records.items() if record["state"] == Reason.DRIFTED}
+    return Decided(live, records, brought(context, new, videos, {*refused, *drifted}, {*unrepaired, *drifted}))
+
+
+def _make(context: Context, decided: Decided, latest: Snapshot) -> None:
+    """Make the objects that the snapshot will name and the latest one does not, out of the reach of gc."""
+    workspace, sources = context.workspace.store, decided.brought.sources
+    named = {*sources, *(shard.key for shard in decided.live)}.difference(latest.objects)
+    garbage.announce(workspace, context.run.id, named)
+    for object_ in sorted(named.intersection(sources)):
+        snapshots.own(workspace, sources[object_], object_)
+    for shard in decided.live:
+        if shard.key in named and workspace.head(shard.key) is None:  # gc took it after a worker had found it there
+            snapshots.adopt(workspace, context.validation.store, replace(shard, key=""))
 
 
 def build(
@@ -113,8 +173,7 @@ def checks(videos: Sequence[Planned]) -> list[tuple[int, int]]:
 
 def sides_of(context: Context, live: Sequence[Shard], new: Sequence[Shard]) -> list[tuple[str, Shard]]:
     """Return the shards with their side: what is live but for this run's own, and what is new."""
-    old = [shard for shard in live if (shard.origin, shard.run_id) != (RUN, context.run.id)]
-    return [("old", shard) for shard in old] + [("new", shard) for shard in new]
+    return [("old", shard) for shard in others(context, live)] + [("new", shard) for shard in new]
 
 
 def _same_rows(context: Context) -> bool:
@@ -127,13 +186,15 @@ def _name(sided: tuple[str, Shard]) -> tuple[str, str, str]:
     return sided[0], sided[1].key, sided[1].source
 
 
-def _check_conflicts(context: Context, latest: Snapshot, ids: Sequence[str]) -> None:
+def _check_conflicts(context: Context, latest: Snapshot, videos: Sequence[Planned]) -> None:
+    """Raise UserError (exit 4) if another run replaced a planned video since the plan: this one will never publish."""
     base = launch.read_json(context, "plan", "plan.json")["snapshot"]
-    if taken := conflicts(latest, base, context.run.id, ids):
-        others = sorted({latest.videos[video].run_id for video in taken})
+    if taken := conflicts(latest, base, context.run.id, [video.video_id for video in videos]):
+        garbage.withdraw(context.workspace.store, context.run.id)
+        first = latest.videos[taken[0]]
         raise UserError(
-            f"{len(taken)} planned videos were replaced meanwhile by run {', '.join(others)} (first: {taken[0]}); "
-            f"this run was planned from snapshot {base}, the latest is {latest.number}: start a new run",
+            f"{len(taken)} planned videos were replaced meanwhile, the first, {taken[0]}, by run {first.run_id} in "
+            f"snapshot {first.snapshot}; run {context.run.id} was planned from snapshot {base}: start a new run",
             Exit.CONFLICT,
         )
 
@@ -151,30 +212,21 @@ def new_shards(context: Context, todo: Sequence[Item]) -> list[Shard]:
     return found
 
 
-def _own(context: Context, shard: Shard, without: Collection[str]) -> Shard:
-    """Return a validate shard as an immutable object; videos that were refused since do not count."""
-    store = context.workspace.store
-    there = shards.open_file(store, shard.key).read(columns=["video_id"]).column(0).unique().to_pylist()
-    key, sha = snapshots.adopt_own(store, shard.key, ".parquet")
-    return Shard(shard.source, "", RUN, shard.run_id, shard.rows, key, sha, tuple(sorted(set(there) & set(without))))
+def _describe(context: Context, state: Snapshot) -> None:
+    """Write the sidecars of the snapshots that this run published, unless they are there: one counts from its creation,
+    and others may have published since.
+    """
+    place, id_ = context.workspace, context.run.id
+    numbers = {entry.snapshot for entry in state.videos.values() if entry.run_id == id_}
+    if (state.run_id, state.kind) == (id_, "merge"):
+        numbers.add(state.number)
+    for number in sorted(numbers):
+        if not sidecars.exists(place.store, snapshots.key_of(number)):
+            _sidecar(context, snapshots.load(place.store, number))
 
 
-def _tar(context: Context, video: Planned, latest: Snapshot, without: Collection[str]) -> Tar | None:
-    """Return the repaired tar of a video as an immutable object; without one, what the snapshot named before."""
-    id_ = video.video_id
-    key = f"{context.stage('repair')}/transcribed/{tar_name(id_)}"
-    sidecar = sidecars.load(context.workspace.store, key)
-    if video.wrong_tar and sidecar and id_ not in without:
-        return snapshots.own_tar(context.workspace.store, key, sidecar["run_provenance"]["outputs"]["tar"]["sha256"])
-    return latest.videos[id_].tar if id_ in latest.videos else None
-
-
-def _sidecar(context: Context, number: int) -> None:
-    """Write the sidecar of the latest snapshot, unless it is there: a snapshot counts from its creation."""
-    place, key = context.workspace, snapshots.key_of(number)
-    if not number or sidecars.exists(place.store, key):
-        return
-    snapshot = snapshots.load(place.store, number)
+def _sidecar(context: Context, snapshot: Snapshot) -> None:
+    place, key = context.workspace, snapshots.key_of(snapshot.number)
     inputs = {
         f"shard:{shard.source}": sidecars.described(place, shard.key, shard.sha256)
         for shard in snapshot.shards
@@ -189,19 +241,16 @@ def _sidecar(context: Context, number: int) -> None:
     sidecars.write(place.store, key, sidecars.content(context, "snapshot", stats=stats, inputs=inputs, outputs=outputs))
 
 
-def _finish(
-    session: Session, videos: Sequence[Planned], decisions: dict[str, Any], drifted: Sequence[str], number: int
-) -> None:
-    context = session.context
-    state = snapshots.load(context.workspace.store, number) if number else Snapshot()
-    kept = [video for video, record in decisions.items() if record["kept"] and video not in drifted]
-    ours = {video for video, entry in state.videos.items() if entry.run_id == context.run.id}
+def _finish(session: Session, videos: Sequence[Planned], decided: Decided, state: Snapshot) -> None:
+    records, drifted = decided.records, decided.drifted
+    kept = [video for video, record in records.items() if record["kept"] and video not in drifted]
+    ours = {video for video, entry in state.videos.items() if entry.run_id == session.context.run.id}
     done = sum(video.video_id in ours - set(drifted) for video in videos)
     detail = "rows or raw tar are not those of the baseline; --refresh freezes them anew"
     refused = [session.refused("merge", video, Refusal(Reason.DRIFTED, detail)) for video in drifted]
     summary = session.finish("merge", len(videos), done, len(kept), refused)
-    rows = sum(decisions[video.video_id]["new_rows"] for video in videos)
+    rows = sum(records[video.video_id]["new_rows"] for video in videos)
     session.say(
-        f"merge: snapshot {number}: the results of {summary.done} videos replaced by {rows} new rows, "
+        f"merge: snapshot {state.number}: the results of {summary.done} videos replaced by {rows} new rows, "
         f"{len(kept)} kept their old ones, {summary.refused} drifted"
     )

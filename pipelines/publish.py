@@ -156,7 +156,11 @@ def rollback(context: Context, args: Rollback) -> int:
     new = rolled_back(latest, target, parent, context.run.id)
     if not args.dry_run:
         checks.honest(context.workspace)
-        snapshots.publish(store, new)
+        if not snapshots.publish(store, new):
+            other = snapshots.load(store, new.number)
+            if (other.shards, other.videos) != (target.shards, target.videos):
+                raise _overtaken(other, to)
+            return rollback(context, args)
         _describe_rollback(context, new, to)
     verb = "would be" if args.dry_run else "is"
     print(
@@ -164,6 +168,15 @@ def rollback(context: Context, args: Rollback) -> int:
         f"{len(new.shards)} shards, {len(new.videos)} videos replaced"
     )
     return Exit.DONE
+
+
+def _overtaken(other: Snapshot, to: int) -> UserError:
+    """Return the conflict of a rollback with what was published meanwhile: it would undo that unseen."""
+    return UserError(
+        f"snapshot {other.number}, a {other.kind} of run {other.run_id or 'without name'}, was published meanwhile; to "
+        f"go back to {to} would undo it unseen: look at it, then run the same command again",
+        Exit.CONFLICT,
+    )
 
 
 def _key(snapshot: Snapshot) -> str:

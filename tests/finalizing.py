@@ -22,7 +22,7 @@ from resplice.pipelines.config import Resolved
 from resplice.pipelines.launch import Session
 from resplice.transforms import provenance
 from resplice.transforms.provenance import Run
-from resplice.transforms.replace import Replaced, Snapshot
+from resplice.transforms.replace import Replaced, Snapshot, Tar
 from resplice.transforms.settings import Corpus, Database, Settings
 
 RUNNER = ("--runner=FnApiRunner", "--direct_running_mode=in_memory", "--direct_num_workers=1")
@@ -102,10 +102,10 @@ class World:
         for video, data in new.items():
             if data is not None:
                 store.replace(f"made/{video}", data, None)
-                entries[video] = Replaced(
-                    "r", number, snapshots.own_tar(store, f"made/{video}", provenance.sha256(data))
-                )
-        snapshots.publish(store, Snapshot(number, None, "", "r", "merge", (), entries))
+                object_, sha = snapshots.adopt_own(store, f"made/{video}", ".tar")
+                entries[video] = Replaced("r", number, Tar(object_, sha, len(data)))
+        parent = snapshots.digest_of(store, number - 1)
+        assert snapshots.publish(store, Snapshot(number, number - 1 or None, parent, "r", "merge", (), entries))
 
     def freeze(self, rows: dict[str, int]) -> None:
         """Write baseline, plan and coverage of what is now."""

@@ -190,7 +190,10 @@ def test_a_missing_object_ends_with_4_before_any_effect(world: World) -> None:
 def test_a_tar_that_another_run_replaced_is_not_touched(world: World) -> None:
     latest = snapshots.latest(world.context.workspace.store)
     videos = latest.videos | {"both": replace(latest.videos["both"], run_id="other-run")}
-    snapshots.publish(world.context.workspace.store, replace(latest, number=2, videos=videos))
+    digest = snapshots.digest_of(world.context.workspace.store, 1)
+    snapshots.publish(
+        world.context.workspace.store, replace(latest, number=2, parent=1, parent_sha256=digest, videos=videos)
+    )
     world.verify(2, {video: v[3] for video, v in VIDEOS.items()})
     assert world.apply() == 0
     assert world.tars() == NEW_TARS | {"both": b"old both"}

@@ -1,12 +1,15 @@
 """finalize and undo killed at any effect, run again, and run twice at once: nothing is lost or doubled."""
 
+import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
 from finalizing import NEW_STATUSES, NEW_TARS, OLD_STATUSES, OLD_TARS, RUNNER, World, change_status, make
+from lossy import ANSWER, REFUSED, REQUEST, Lossy
 
 from resplice.io import store as stores
 from resplice.io.effects import SetStatuses
@@ -108,6 +111,39 @@ def kill_everywhere(folder: Path, install: Any, undo: bool, after: bool) -> None
 @pytest.mark.parametrize("undo", [False, True], ids=["finalize", "undo"])
 def test_a_kill_at_any_effect_costs_nothing(tmp_path: Path, faulty: Any, undo: bool, after: bool) -> None:
     kill_everywhere(tmp_path, faulty, undo, after)
+
+
+@pytest.mark.parametrize("lost", [REQUEST, ANSWER, REFUSED])
+@pytest.mark.parametrize("undo", [False, True], ids=["finalize", "undo"])
+@pytest.mark.parametrize("name", ["transcribed", "workspace"])
+def test_a_request_or_an_answer_that_is_lost_at_any_write_costs_nothing(
+    tmp_path: Path, name: str, undo: bool, lost: str
+) -> None:
+    ended = []
+    for at in count():
+        world = make(tmp_path / str(at))
+        if undo:
+            world.apply()
+        place = Place(str(world.root / name))
+        stores._PLACES[place] = lossy = Lossy(LocalStore(place.url), lost, at)
+        try:
+            ended.append((world.undo if undo else world.apply)() == 0)
+        except ConnectionError:
+            ended.append(False)
+        stores._PLACES[place] = LocalStore(place.url)
+        if not ended[-1]:
+            assert (world.undo if undo else world.apply)() == 0
+        assert final_state(world)[:3] == ((OLD_TARS, OLD_STATUSES) if undo else (NEW_TARS, NEW_STATUSES)) + (
+            {f"{v}_transcribed.tar": OLD_TARS[v] for v in ("both", "partly")},
+        ), at
+        assert len(world.lines("finalize/journal.jsonl")) == 6
+        processes = json.loads((world.stage / "run.json").read_text())["processes"]
+        assert len(processes) <= (2 if undo else 1) + (not ended[-1])
+        if lossy.writes <= at:
+            break
+    assert len(ended) >= 4
+    if lost == REFUSED or (lost == ANSWER and name == "transcribed"):
+        assert all(ended)
 
 
 @pytest.mark.parametrize("undo", [False, True], ids=["finalize", "undo"])

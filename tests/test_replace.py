@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -16,7 +17,6 @@ from hypothesis import strategies as st
 
 from resplice.io import shards, snapshots
 from resplice.io.local import LocalStore
-from resplice.transforms import provenance
 from resplice.transforms.replace import (
     HISTORY,
     RUN,
@@ -29,6 +29,7 @@ from resplice.transforms.replace import (
     conflicts,
     live_shards,
     merged,
+    moved,
     replacement,
     rolled_back,
 )
@@ -67,6 +68,9 @@ class World:
 
     def merge(self, run_id: str, new: Mapping[str, Sequence[str]], on_missing: str = "drop", seed: int = 0) -> None:
         """Merge a run whose plan has the videos of `new`, in two shards, with the live shards in any order."""
+        self.publish(self.decide(run_id, new, on_missing, seed))
+
+    def decide(self, run_id: str, new: Mapping[str, Sequence[str]], on_missing: str = "drop", seed: int = 0) -> Decided:
         live = self.live()
         random.Random(seed).shuffle(live)
         ours = []
@@ -83,11 +87,33 @@ class World:
                 drops.setdefault(key, []).append(video)
             if not decision.kept:
                 replaced[video] = TAR
-        self.latest = merged(self.latest, live, ours, drops, replaced, run_id, "")
+        return Decided(run_id, list(new), live, ours, drops, replaced)
+
+    def publish(self, decided: Decided) -> None:
+        """Publish what was decided over these or earlier live shards onto what is the latest snapshot now."""
+        run_id, live = decided.run_id, self.live()
+        self.latest = merged(self.latest, live, decided.ours, decided.drops, decided.replaced, run_id, "")
+
+    def still_holds(self, decided: Decided) -> bool:
+        differ = moved(*([s for s in side if s.run_id != decided.run_id] for side in (decided.live, self.live())),
+                       decided.planned)  # fmt: skip
+        return not any(self._index([shard], video) for shard in differ for video in decided.planned)
 
     def _index(self, among: Sequence[Shard], video: str) -> list[IndexRow]:
         counts = {s.key: len(self.contents[s.key].get(video, ())) for s in among if video not in s.drop}
         return [IndexRow(key, rows) for key, rows in counts.items() if rows]
+
+
+@dataclass(frozen=True)
+class Decided:
+    """What a merge decided over the live shards that it saw."""
+
+    run_id: str
+    planned: list[str]
+    live: list[Shard]
+    ours: list[Shard]
+    drops: dict[str, list[str]]
+    replaced: dict[str, Tar | None]
 
 
 def history(*shard_rows: Rows) -> World:
@@ -150,6 +176,73 @@ def test_merges_of_disjoint_videos_commute_in_what_lives(
     assert one.results() == other.results()
     assert one.latest.shards == other.latest.shards
     assert {v: e.run_id for v, e in one.latest.videos.items()} == {v: e.run_id for v, e in other.latest.videos.items()}
+
+
+modes = st.sampled_from(["drop", "keep"])
+planned = st.dictionaries(st.sampled_from(VIDEOS), st.integers(0, 2), max_size=3)
+
+
+@given(worlds, runs, planned, planned, modes, modes)
+def test_a_publisher_of_other_videos_goes_on_from_the_new_snapshot_with_what_it_decided_before(
+    shard_counts: list[dict[str, int]], before: list[tuple[str, dict[str, int], int]], first: dict[str, int],
+    second: dict[str, int], one_mode: str, other_mode: str,
+) -> None:  # fmt: skip
+    second = {video: count for video, count in second.items() if video not in first}
+    world, again, round_ = (made(shard_counts) for _ in range(3))
+    for each in (world, again, round_):
+        for number, (_, rows, seed) in enumerate(before):
+            each.merge(f"early{number}", labelled(f"early{number}", rows), seed=seed)
+    a, b = labelled("A", first), labelled("B", second)
+    decided = world.decide("B", b, other_mode)
+    world.merge("A", a, one_mode)
+    assert world.still_holds(decided)
+    world.publish(decided)
+    again.merge("A", a, one_mode)
+    again.merge("B", b, other_mode)
+    assert world.latest == again.latest
+    decided = round_.decide("A", a, one_mode)
+    round_.merge("B", b, other_mode)
+    round_.publish(decided)
+    assert round_.latest.shards == world.latest.shards
+    assert {v: (e.run_id, e.tar) for v, e in round_.latest.videos.items()} == {
+        v: (e.run_id, e.tar) for v, e in world.latest.videos.items()
+    }
+
+
+happenings = st.lists(
+    st.one_of(
+        st.tuples(st.just("merge"), planned, modes),
+        st.tuples(st.just("back"), st.integers(0, 9), st.none()),
+        st.tuples(st.just("file"), st.sampled_from(["h0.parquet", "h9.parquet"]), planned),
+    ),
+    max_size=4,
+)
+
+
+@given(worlds, happenings, happenings, planned, modes)
+def test_what_was_decided_before_is_used_only_where_a_merge_from_scratch_would_decide_the_same(
+    shard_counts: list[dict[str, int]], before: list[Any], meanwhile: list[Any], mine: dict[str, int], mode: str
+) -> None:
+    world, states = made(shard_counts), [Snapshot()]
+    decided: Decided | None = None
+    for number, (what, value, more) in enumerate([*before, ("decide", None, None), *meanwhile]):
+        if what == "decide":
+            decided = world.decide("mine", labelled("mine", mine), mode)
+        elif what == "merge":
+            world.merge(f"r{number}", labelled(f"r{number}", value), more)
+        elif what == "file":
+            world.add_history(value, labelled(f"f{number}", more), token=str(number))
+        elif world.latest.number:
+            target = states[value % len(states)]
+            world.latest = rolled_back(world.latest, target if target.number else as_found(world.latest), "", "back")
+        if world.latest != states[-1]:
+            states.append(world.latest)
+    assert decided
+    if world.still_holds(decided):
+        scratch = replace(world, contents=dict(world.contents))
+        scratch.merge("mine", labelled("mine", mine), mode)
+        world.publish(decided)
+        assert world.latest == scratch.latest
 
 
 @given(worlds, counts, counts)
@@ -343,5 +436,5 @@ def test_a_historical_file_that_any_snapshot_names_does_not_come_back_after_a_ro
     put_history(tmp_path / "h", "two", "b")
     second = merge_now("r2")
     assert [s.source for s in second.shards] == ["one.parquet", "two.parquet"]
-    publish(rolled_back(second, first, provenance.sha256(b""), "back"))
+    publish(rolled_back(second, first, snapshots.digest_of(workspace, 2), "back"))
     assert [s.source for s in snapshots.live(workspace, validation)] == ["one.parquet"]

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from lossy import ANSWER, REFUSED, REQUEST, Lossy
 
 from resplice.io import snapshots
-from resplice.io.local import LocalStore
+from resplice.io.local import LocalBlob, LocalStore
+from resplice.io.store import Store
 from resplice.pipelines.__main__ import main
 from resplice.transforms import provenance
 from resplice.transforms.records import UserError
@@ -57,7 +61,7 @@ def merge(root: Path, run_id: str, video: str, segments: list[str]) -> Snapshot:
     parent = snapshots.digest_of(workspace, latest.number)
     drops = {shard.key: [video] for shard in live}
     snapshot = merged(latest, live, new, drops, {video: None}, run_id, parent)
-    snapshots.publish(workspace, snapshot)
+    assert snapshots.publish(workspace, snapshot)
     return snapshot
 
 
@@ -240,24 +244,150 @@ def test_rollback_to_a_state_whose_objects_are_gone_fails(published: Path) -> No
     assert snapshots.numbers(store) == [1, 2]
 
 
-def test_a_lost_race_for_the_number_is_to_be_run_again_and_a_lost_answer_is_none(published: Path) -> None:
+def test_a_publisher_knows_whether_the_number_is_its_own(published: Path) -> None:
     store = LocalStore(str(published / "workspace"))
     latest, digest = snapshots.latest(store), snapshots.digest_of(store, 2)
     mine, other = (rolled_back(latest, snapshots.load(store, 1), digest, run) for run in ("mine", "other"))
-    snapshots.publish(store, other)
-    snapshots.publish(store, other)
-    with pytest.raises(UserError) as lost:
-        snapshots.publish(store, mine)
-    assert lost.value.exit_code == 75
+    assert [snapshots.publish(store, state) for state in (other, other, mine)] == [True, True, False]
     assert snapshots.latest(store).run_id == "other"
 
 
-class Rewritten(LocalStore):
-    """A folder in which somebody rewrites a file just before it is read as a whole."""
+@pytest.mark.parametrize("lost", [REQUEST, ANSWER, REFUSED])
+@pytest.mark.parametrize("taken", [False, True])
+def test_a_publisher_whose_answer_is_lost_knows_its_own_snapshot_and_no_other(
+    published: Path, lost: str, taken: bool
+) -> None:
+    store = LocalStore(str(published / "workspace"))
+    latest, digest = snapshots.latest(store), snapshots.digest_of(store, 2)
+    mine, other = (rolled_back(latest, snapshots.load(store, 1), digest, run) for run in ("mine", "other"))
+    if taken:
+        assert snapshots.publish(store, other)
+    if lost == REFUSED or (lost == ANSWER and not taken):
+        assert snapshots.publish(Lossy(store, lost), mine) == (not taken)
+    else:
+        with pytest.raises(ConnectionError):
+            snapshots.publish(Lossy(store, lost), mine)
+    assert snapshots.publish(store, mine) == (not taken)
+    assert snapshots.numbers(store) == [1, 2, 3]
+    assert snapshots.latest(store).run_id == ("other" if taken else "mine")
 
-    def read(self, key: str) -> bytes:
+
+@pytest.mark.parametrize(("number", "parent"), [(3, 1), (4, 3), (3, None)])
+def test_what_does_not_follow_from_the_latest_snapshot_is_never_published(
+    published: Path, number: int, parent: int | None
+) -> None:
+    store = LocalStore(str(published / "workspace"))
+    digest = snapshots.digest_of(store, 2)
+    with pytest.raises(ValueError, match="must not be published"):
+        snapshots.publish(store, Snapshot(number, parent, digest))
+    with pytest.raises(ValueError, match="parent_sha256"):
+        snapshots.publish(store, Snapshot(3, 2, provenance.sha256(b"")))
+    assert snapshots.numbers(store) == [1, 2]
+
+
+@pytest.mark.parametrize("damage", [add_space, remove_parent, exchange_numbers])
+def test_nobody_reads_or_publishes_over_a_broken_chain(
+    published: Path, capsys: pytest.CaptureFixture[str], damage: Callable[[Path], None]
+) -> None:
+    damage(published)
+    for command in (["rollback", "--to", "0"], ["export", "--to", str(published.parent / "out")], ["gc", "--apply"]):
+        assert main(command) == 4
+        assert "does not follow" in capsys.readouterr().err
+    with pytest.raises(UserError):
+        snapshots.dataset(str(published / "workspace"))
+
+
+def racing(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
+    """Let somebody act just before this process creates its snapshot."""
+    publish = snapshots.publish
+
+    def late(store: Store, snapshot: Snapshot) -> bool:
+        monkeypatch.setattr(snapshots, "publish", publish)
+        act()
+        return publish(store, snapshot)
+
+    monkeypatch.setattr(snapshots, "publish", late)
+
+
+def test_a_rollback_that_comes_behind_a_merge_is_a_conflict_and_undoes_nothing(
+    published: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    racing(monkeypatch, lambda: merge(published, "r3", "b", ["x", "z"]))
+    assert main(["rollback", "--to", "1"]) == 4
+    err = capsys.readouterr().err
+    assert "snapshot 3" in err and "run r3" in err
+    assert rows(published) == [*TWO, ("b", "z")]
+
+
+def test_of_two_rollbacks_to_one_state_both_are_right(
+    published: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    racing(monkeypatch, lambda: main(["rollback", "--to", "1", "--run-id", "first"]))
+    assert main(["rollback", "--to", "1", "--run-id", "second"]) == 0
+    assert "has the state of snapshot 1 already" in capsys.readouterr().out
+    assert snapshots.numbers(LocalStore(str(published / "workspace"))) == [1, 2, 3]
+
+
+def test_a_reader_at_any_moment_sees_one_of_the_published_states(root: Path) -> None:
+    merge(root, "r0", "a", ["first"])
+    states, seen, over = [rows(root)], [], threading.Event()
+    read = threading.Semaphore(0)
+
+    def watch() -> None:
+        try:
+            while not over.is_set():
+                seen.append(rows(root))
+                read.release()
+        finally:
+            read.release(1000)
+
+    def act(change: Callable[..., object], *args: object) -> None:
+        change(*args)
+        states.append(rows(root))
+        for _ in range(2):  # the first of these may have begun before
+            read.acquire()
+
+    dead = [snapshots.object_key(f"{number:064x}", ".tar") for number in range(5)]
+    with ThreadPoolExecutor(1) as threads:
+        watching = threads.submit(watch)
+        for number, key in enumerate(dead, start=1):
+            LocalStore(str(root / "workspace")).create(key, b"never named")
+            act(merge, root, f"r{number}", "ab"[number % 2], ["x"] * number)
+            act(main, ["gc", "--apply", "--wait", "0"])
+            act(main, ["rollback", "--to", str(number - 1)])
+        over.set()
+        watching.result()
+    assert len(seen) >= 30
+    assert all(state in states for state in seen)
+    assert [(root / "workspace" / key).exists() for key in dead] == [False] * 4 + [True]
+
+
+class Rewritten(LocalStore):
+    """A folder in which somebody rewrites a file just after it was opened."""
+
+    def open(self, key: str) -> LocalBlob:
+        blob = super().open(key)
         pq.write_table(pa.table({"video_id": ["c"], "segment_file": ["other.flac"]}), Path(self.url) / key)
-        return super().read(key)
+        return blob
+
+
+def test_a_historical_shard_is_read_once_when_it_is_adopted(root: Path) -> None:
+    read: list[int] = []
+
+    class Counted(LocalStore):
+        def open(self, key: str) -> LocalBlob:
+            read.append(Path(self.url, key).stat().st_size)
+            return super().open(key)
+
+        def read(self, key: str) -> bytes:
+            raise AssertionError("a whole shard in memory")
+
+    workspace, validation = LocalStore(str(root / "workspace")), LocalStore(str(root / "validation"))
+    shard = next(shard for shard in snapshots.found_history(validation) if shard.source == "one.parquet")
+    adopted = snapshots.adopt(workspace, Counted(validation.url), shard)
+    assert len(read) == 1
+    assert workspace.read(adopted.key) == validation.read("one.parquet")
+    assert adopted.sha256 == provenance.sha256(validation.read("one.parquet"))
 
 
 @pytest.mark.parametrize("kind", [LocalStore, Rewritten])
@@ -265,7 +395,9 @@ def test_a_historical_file_that_changes_while_it_is_adopted_is_to_be_run_again(
     root: Path, kind: type[LocalStore]
 ) -> None:
     workspace, validation = LocalStore(str(root / "workspace")), kind(str(root / "validation"))
-    shard = next(shard for shard in snapshots.found_history(validation) if shard.source == "one.parquet")
+    shard = next(
+        shard for shard in snapshots.found_history(LocalStore(validation.url)) if shard.source == "one.parquet"
+    )
     if kind is LocalStore:
         shard = replace(shard, token="that of another version")
     with pytest.raises(UserError) as changed:

@@ -64,6 +64,12 @@ class Snapshot:
         """Return the historical shards, by path and token, that this or an earlier snapshot names."""
         return {(shard.source, shard.token) for shard in self.shards if shard.origin == HISTORY} | set(self.retired)
 
+    @property
+    def objects(self) -> list[str]:
+        """Return the keys of all objects that this snapshot names, sorted."""
+        tars = (entry.tar.key for entry in self.videos.values() if entry.tar)
+        return sorted({*(shard.key for shard in self.shards), *tars})
+
     def to_json(self) -> dict[str, Any]:
         """Return the snapshot as JSON can say it."""
         return asdict(self)
@@ -104,6 +110,27 @@ def conflicts(latest: Snapshot, base: int, run_id: str, planned: Collection[str]
         for video in planned
         if (entry := latest.videos.get(video)) and entry.run_id != run_id and entry.snapshot > base
     )
+
+
+def moved(
+    before: Sequence[Shard], after: Sequence[Shard], planned: Collection[str]
+) -> list[Shard]:  # fmt: skip
+    """Return the shards of each of two live states that the other does not have with the same drops among `planned`.
+
+    If none of them has a row of a planned video that counts, both states hold the same rows of the planned videos, in
+    the same shards: what was decided over one holds for the other.
+    """
+    ours = frozenset(planned)
+
+    def looks(shards: Sequence[Shard]) -> dict[tuple[str, frozenset[str]], Shard]:
+        return {
+            (shard.key or f"{shard.source}@{shard.token}", ours.intersection(shard.drop)): shard for shard in shards
+        }
+
+    one, other = looks(before), looks(after)
+    return [shard for look, shard in one.items() if look not in other] + [
+        shard for look, shard in other.items() if look not in one
+    ]
 
 
 @dataclass(frozen=True)
