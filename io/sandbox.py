@@ -7,7 +7,6 @@ is imported → the pickled arguments → the pickled answer.
 from __future__ import annotations
 
 import contextlib
-import faulthandler
 import fcntl
 import importlib
 import json
@@ -33,8 +32,11 @@ GRACE_S = 5.0  # after its time for a child to be killed, before it ends itself
 RECYCLE_AFTER = 2000  # calls: bounds what a leaking decoder can gather
 _BOOT = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from resplice.io.sandbox import serve; serve()"
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
-_HEAP = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(64 << 20)}
-"""glibc keeps blocks of audio that are free; by default it returns them, and the kernel zeroes them again each time."""
+_HEAP = {
+    "MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(64 << 20), "MALLOC_ARENA_MAX": "1",
+}  # fmt: skip
+"""glibc keeps blocks of audio that are free; by default it returns them, and the kernel zeroes them again each time.
+A second thread would reserve 64 MiB of address space for an arena of its own, which the limit counts."""
 _CHUNK = 1 << 20
 _LOADED: set[str] = set()  # modules of functions, in the child
 
@@ -219,7 +221,7 @@ def serve() -> NoReturn:
         while True:
             name = _request(requests)[0].decode()
             messages.write(answers, _answer(requests, answers, name, options))
-            faulthandler.cancel_dump_traceback_later()
+            signal.setitimer(signal.ITIMER_REAL, 0)
     os._exit(0)
 
 
@@ -247,8 +249,9 @@ def _request(pipe: IO[bytes]) -> list[bytes]:
 
 
 def _end_after(seconds: float) -> None:
-    """End an orphan even where a call never lets go of the interpreter: this is a C thread, `_follow` is not."""
-    faulthandler.dump_traceback_later(seconds + GRACE_S, exit=True, file=0)  # 0 is the null device
+    """End an orphan even where a call never lets go of the interpreter: the kernel does it, `_follow` could not."""
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_REAL, seconds + GRACE_S)
 
 
 def _load(name: str, memory_mb: int) -> Callable[..., Any]:
