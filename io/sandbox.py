@@ -24,7 +24,7 @@ from types import TracebackType
 from typing import IO, Any, NoReturn
 
 from resplice.io import messages
-from resplice.transforms.records import Damage, Reason, Refusal, UserError
+from resplice.transforms.records import DISK_FULL, Damage, Reason, Refusal, UserError
 
 START_S = 120.0  # to start Python and import the function's module, on a cold disk
 CLOSED_S = 5.0  # for a child that closed its pipe to be gone
@@ -67,7 +67,7 @@ class Sandbox:
         Raises:
             Refusal: `timeout`, `crashed` or `out_of_memory` of the child (the next call starts another one);
                 `crashed` for any exception of the function other than the three below, or a result without a pickle.
-            Refusal, Damage, UserError: as the function raised them.
+            Refusal, Damage, UserError, OSError of a full disk: as the function raised them.
         """
         request = messages.pickled(tuple(pickle.PickleBuffer(arg) if isinstance(arg, bytes) else arg for arg in args))
         if self._calls >= RECYCLE_AFTER:
@@ -240,6 +240,8 @@ def _answer(requests: IO[bytes], answers: IO[bytes], name: str, options: dict[st
         detail = f"more than {options['memory_mb']} MiB above idle: {_describe(error)}"
         return messages.pickled(("refused", Refusal(Reason.OUT_OF_MEMORY, detail)))
     except BaseException as error:  # SystemExit too
+        if isinstance(error, OSError) and error.errno in DISK_FULL:
+            return messages.pickled(("raised", OSError(error.errno, error.strerror, error.filename)))
         return messages.pickled(("refused", Refusal(Reason.CRASHED, _describe(error))))
 
 
