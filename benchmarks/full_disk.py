@@ -3,15 +3,18 @@
     python benchmarks/full_disk.py [--sizes 20]
 
 The workspace, and then the folder for temporary files alone, is a file system in memory of the given size (mounted in a
-mount namespace of its own: root, or unprivileged user namespaces). Sizes are spread evenly from nothing to just below
-what a recovery of the small demo takes. At each of them `recover` must end with 75 and one line, leave no temporary
-file, no artifact that is not what its sidecar tells and no snapshot before merge is through; with room it must end as
-if nothing had happened, with the same bytes. Prints the stage that each size hit. Exit 1 if a promise is broken.
+mount namespace of its own: root, or unprivileged user namespaces). Sizes of the workspace are spread over what each
+stage of a recovery of the small demo adds, those of the other folder up to what its largest video takes. At each of
+them `recover` must end with 75 and one line, leave no temporary file, no half file, no artifact that is not what its
+sidecar tells and no snapshot before merge, nor one that names what is not there; with room it must end as if nothing
+had happened, with the same bytes. Prints the stage that each size hit. Exit 1 if a promise is broken.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import json
 import os
 import shutil
@@ -27,7 +30,12 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
+import pyarrow.parquet as pq
 from recovering import RUN, STAGES, Corpus, demo, lies, outcome, stage_of, temporaries
+
+from resplice.io import tars
+from resplice.io.store import LocalStore
+from resplice.transforms.records import Damage
 
 PAGE = 4096
 ROOM = 256 << 20
@@ -67,7 +75,9 @@ def reference(corpus: Corpus, folder: Path) -> tuple[dict[str, Any], list[int], 
     """
     workspace, taken = folder / "reference", [0]
     for stage in STAGES:
-        if code := corpus.recover(workspace, command=stage):
+        with contextlib.redirect_stdout(io.StringIO()):
+            code = corpus.recover(workspace, command=stage)
+        if code:
             raise SystemExit(f"{stage} with room ended with {code}")
         taken.append(_bytes(workspace))
     largest = max(path.stat().st_size for path in workspace.glob(f"runs/{RUN}/repair/transcribed/*.tar"))
@@ -120,6 +130,10 @@ def _broken(workspace: Path, code: int, said: str, stage: str) -> list[str]:
         f"artifact is not what its sidecar tells: {lie}" for lie in lies(workspace) if not lie.endswith(UNFINISHED)
     ]
     found += [f"temporary file {path} is left" for path in temporaries(workspace)]
+    found += [f"half a file: {path}" for path in sorted(workspace.rglob("*")) if path.is_file() and not _whole(path)]
+    found += [
+        f"a snapshot names {key}, which is not there" for key in _named(workspace) if not (workspace / key).is_file()
+    ]
     if code != 75:
         found.append(f"exit {code}")
     if "out of disk space" not in said or len(said.splitlines()) != 1:
@@ -130,7 +144,34 @@ def _broken(workspace: Path, code: int, said: str, stage: str) -> list[str]:
 
 
 UNFINISHED = (".tar", ".parquet", ".json")
-"""An artifact without its sidecar is none yet; its bytes are whole all the same, or it would not be there."""
+"""An artifact without its sidecar is none yet; it is whole all the same."""
+
+
+def _whole(path: Path) -> bool:
+    """Return whether a file can be read to its end, by what its name says that it is."""
+    try:
+        if path.suffix in (".json", ".jsonl"):
+            data = path.read_bytes()
+            for document in data.splitlines() if path.suffix == ".jsonl" else [data]:
+                json.loads(document)
+            return data.endswith(b"\n") or not data
+        if path.suffix == ".parquet":
+            pq.read_table(path)
+        if path.suffix == ".tar":
+            tars.read_members(LocalStore(str(path.parent)).open(path.name))
+    except (ValueError, OSError, Damage):
+        return False
+    return True
+
+
+def _named(workspace: Path) -> list[str]:
+    """Return the keys of the objects that snapshots name."""
+    found = []
+    for path in workspace.glob("snapshots/????????.json"):
+        state = json.loads(path.read_text())
+        tars_ = [entry["tar"] for entry in state["videos"].values() if entry["tar"]]
+        found += [entry["key"] for entry in (*state["shards"], *tars_)]
+    return found
 
 
 def main() -> None:
@@ -143,7 +184,8 @@ def main() -> None:
     broken = 0
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        corpus = demo(folder / "corpus")
+        with contextlib.redirect_stdout(io.StringIO()):
+            corpus = demo(folder / "corpus")
         expected, taken, spooled = reference(corpus, folder)
         print(f"a recovery with room takes {taken[-1] >> 10} KiB of workspace")
         for place in PLACES:
