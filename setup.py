@@ -22,6 +22,7 @@ setup(
     package_data={"resplice.io": ["*.j2"], "resplice.pipelines": ["*.toml"]},
     install_requires=[
         "apache-beam>=2.77,<2.78",
+        "boto3>=1.36",
         "cyclopts>=5,<6",
         "jinja2>=3.1",
         "numpy<2.5",
@@ -31,6 +32,7 @@ setup(
         "rich>=13",
         "soundfile>=0.13",
         "sqlalchemy>=2.0.40",
+        "stamina>=24.3",
     ],
     extras_require={
         "bench": [
@@ -38,9 +40,11 @@ setup(
             "psutil",
         ],
         "dev": [
+            "aiohttp>=3.10",
             "build",
             "duckdb>=1.4",
             "hypothesis>=6.100",
+            "moto[server]>=5.1",
             "mypy>=1.11",
             "playwright>=1.49",
             "pytest>=8",

@@ -114,7 +114,7 @@ def inside(root: str, folder: str, place: str, size: str) -> dict[str, Any]:
     command = [sys.executable, "-m", "resplice.pipelines", *corpus.arguments(workspace)]
     done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     stage = stage_of(workspace) if (workspace / "runs" / RUN / "run.json").exists() else "start"
-    broken = _broken(workspace, done.returncode, done.stderr, stage)
+    broken = _broken(workspace, str(target), done.returncode, done.stderr, stage)
     if place != "workspace" and (left := sorted(path.name for path in small.iterdir())):
         broken.append(f"temporary files are left: {left}")
     subprocess.run(["mount", "-o", f"remount,size={ROOM}", str(target)], check=True)
@@ -124,7 +124,7 @@ def inside(root: str, folder: str, place: str, size: str) -> dict[str, Any]:
     return {"stopped": vars(record), "outcome": outcome(workspace)}
 
 
-def _broken(workspace: Path, code: int, said: str, stage: str) -> list[str]:
+def _broken(workspace: Path, folder: str, code: int, said: str, stage: str) -> list[str]:
     """Return the promises that a recovery which had to stop has not kept."""
     found = [
         f"artifact is not what its sidecar tells: {lie}" for lie in lies(workspace) if not lie.endswith(UNFINISHED)
@@ -136,8 +136,8 @@ def _broken(workspace: Path, code: int, said: str, stage: str) -> list[str]:
     ]
     if code != 75:
         found.append(f"exit {code}")
-    if "out of disk space" not in said or len(said.splitlines()) != 1:
-        found.append("not just one line about disk space")
+    if len(said.splitlines()) != 1 or "out of disk space" not in said or folder not in said:
+        found.append("not just one line about disk space, with the place")
     if stage not in ("merge", "verify", "") and list(workspace.glob("snapshots/*.json")):
         found.append("a snapshot is published")
     return found

@@ -13,7 +13,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from resplice.io.store import local_token
+from resplice.io.local import local_token
 from resplice.transforms.records import UserError
 from resplice.transforms.settings import Database
 

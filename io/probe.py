@@ -14,7 +14,8 @@ from pathlib import Path
 
 import psutil
 
-from resplice.io.store import LocalStore, Store
+from resplice.io.local import LocalStore
+from resplice.io.store import Store
 
 ROUNDS = 8
 MOST_FILES = 100_000

@@ -25,6 +25,7 @@ import pyarrow.parquet as pq
 
 from resplice.io import documents, live, probe, refusals, shards, snapshots
 from resplice.io.context import Context
+from resplice.io.former import earlier
 from resplice.io.inventory import VIDEO_SCHEMA, Inventory, RangeWork
 from resplice.io.progress import by_marks, marked
 from resplice.io.rows import shown
@@ -151,8 +152,8 @@ class Freeze:
 def check_places(context: Context) -> None:
     """Raise UserError unless the corpus is there, and the workspace can hold it."""
     context.rows.check()
-    if not context.scratch:
-        check_case(Path(context.settings.corpus.workspace))
+    if not context.scratch and context.workspace.local:
+        check_case(Path(context.workspace.url))
 
 
 def check_case(folder: Path) -> None:
@@ -177,11 +178,15 @@ def divide(context: Context) -> tuple[list[RangeWork], World]:
     transcribed = _tars(context.transcribed.store, "_transcribed.tar")
     bounds = partition({video: counts.get(video, 0) for video in {*counts, *statuses, *raw, *transcribed}})
     history = snapshots.found_history(context.validation.store, context.settings.history.status_column)
+    former = earlier(context)
     works = []
-    sides = [_by_range(side, bounds) for side in (raw, transcribed, statuses)]
+    tars = [_by_range(side, bounds) for side in (raw, transcribed)]
+    of_videos = _by_range(statuses, bounds)
     for index in range(len(bounds) + 1):
         after, until = limits(bounds, index)
-        works.append(RangeWork(index, after, until, *(side.get(index, ()) for side in sides)))
+        known = tuple(key for one in former for key in one.keys(after, until))
+        found = [side.get(index, ()) for side in (*tars, of_videos)]
+        works.append(RangeWork(index, after, until, found[0], found[1], found[2], known))
     return works, World(bounds, tuple(history), version)
 
 

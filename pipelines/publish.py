@@ -21,7 +21,7 @@ from resplice.io import export as exports
 from resplice.io import history, sidecars, snapshots
 from resplice.io.context import Context
 from resplice.io.export import Exported
-from resplice.io.store import LocalStore
+from resplice.io.local import LocalStore
 from resplice.pipelines import launch, progress
 from resplice.pipelines.args import Export, Rollback, Snapshots
 from resplice.pipelines.config import Resolved
@@ -75,7 +75,7 @@ def _target(context: Context, to: str) -> Path:
         raise UserError(f"--to {to}: export writes to a local folder")
     folder = Path(to).resolve()
     for name, root in asdict(context.settings.corpus).items():
-        if folder.is_relative_to(Path(root).resolve()):
+        if "://" not in root and folder.is_relative_to(Path(root).resolve()):
             raise UserError(f"--to {folder} lies in corpus.{name} ({root}); name a folder outside")
     return folder
 

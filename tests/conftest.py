@@ -1,7 +1,8 @@
 import shutil
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell started the tests in the background
     signal.signal(signal.SIGINT, signal.default_int_handler)  # the processes that they start are to hear Ctrl-C
 
+import servers
 from corpus import Corpus
 from finalizing import World, make, plain
+from proxy import Proxy
 
 from resplice.pipelines import demo
 
@@ -73,3 +76,46 @@ def plain_path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
     """Call the workers of finalize themselves where a test does not ask for Beam."""
     if "on_beam" not in request.fixturenames:
         plain(monkeypatch)
+
+
+@pytest.fixture(scope="session")
+def minio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Server]:
+    """The durable S3 server; tests share it, each with buckets of its own. One that kills a server starts its own."""
+    with servers.running("minio", tmp_path_factory.mktemp("minio")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Server]:
+    """The quick S3 server, shared as `minio` is."""
+    with servers.running("moto", tmp_path_factory.mktemp("moto")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def versitygw(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Server]:
+    """The S3 server of another make, shared as `minio` is."""
+    with servers.running("versitygw", tmp_path_factory.mktemp("versitygw")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def rclone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Server]:
+    """The S3 server that ignores every condition, shared as `minio` is."""
+    with servers.running("rclone", tmp_path_factory.mktemp("rclone")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def proxied() -> Iterator[Callable[[servers.Server], Proxy]]:
+    """Give the proxy before a server, without rules and faults; tests share it as they share the server."""
+    started: dict[str, Proxy] = {}
+
+    def give(server: servers.Server) -> Proxy:
+        if server.endpoint not in started:
+            started[server.endpoint] = stack.enter_context(Proxy(server.endpoint))
+        started[server.endpoint].reset()
+        return started[server.endpoint]
+
+    with ExitStack() as stack:
+        yield give

@@ -13,7 +13,8 @@ import pytest
 from recovering import tree
 
 from resplice.io import probe
-from resplice.io.store import Head, LocalStore
+from resplice.io.local import LocalStore
+from resplice.io.store import Head
 from resplice.pipelines import doctor
 from resplice.pipelines.__main__ import main
 from resplice.pipelines.config import resolve

@@ -13,7 +13,7 @@ import pytest
 from hostile_parquets import GOOD
 
 from resplice.io import shards
-from resplice.io.store import LocalStore
+from resplice.io.local import LocalStore
 from resplice.transforms.records import Damage
 
 TEXT = pa.string()
