@@ -34,7 +34,7 @@ import pyarrow.parquet as pq
 from recovering import RUN, STAGES, Corpus, demo, lies, outcome, stage_of, temporaries
 
 from resplice.io import tars
-from resplice.io.store import LocalStore
+from resplice.io.local import LocalStore
 from resplice.transforms.records import Damage
 
 PAGE = 4096

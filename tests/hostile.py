@@ -15,7 +15,7 @@ import hostile_tars
 import pyarrow as pa
 
 from resplice.io import audio, documents, shards, tars
-from resplice.io.store import LocalStore
+from resplice.io.local import LocalStore
 from resplice.transforms.records import Damage, UserError
 
 

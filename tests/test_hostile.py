@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from resplice.io import documents, shards
-from resplice.io.store import LocalStore
+from resplice.io.local import LocalStore
 from resplice.transforms import footer
 from resplice.transforms.records import Damage
 
