@@ -82,9 +82,8 @@ def main() -> None:
         mark = "" if fine else f"  <- NOT {case.code}, < {SECONDS:g} s, <= {MIB} MiB"
         print(f"{case.kind:8} {case.name:50} {code:18} {seconds * 1000:7.1f} ms {clock * 1000:7.1f} ms"
               f" {size:6.1f} MiB{mark}")  # fmt: skip
-    print(
-        f"{len(cases)} cases: at most {most_s:.2f} s of CPU and {most_mib:.0f} MiB above idle; {beyond} beyond the limits"
-    )
+    most = f"{most_s:.2f} s of CPU and {most_mib:.0f} MiB above idle"
+    print(f"{len(cases)} cases: at most {most}; {beyond} beyond the limits")
     sys.exit(bool(beyond))
 
 
