@@ -113,7 +113,7 @@ def inside(root: str, folder: str, place: str, size: str) -> dict[str, Any]:
     corpus = Corpus(Path(root))
     command = [sys.executable, "-m", "resplice.pipelines", *corpus.arguments(workspace)]
     done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    stage = stage_of(workspace) if (workspace / "runs" / RUN / "run.json").exists() else "start"
+    stage = (stage_of(workspace) or "report") if (workspace / "runs" / RUN / "run.json").exists() else "start"
     broken = _broken(workspace, str(target), done.returncode, done.stderr, stage)
     if place != "workspace" and (left := sorted(path.name for path in small.iterdir())):
         broken.append(f"temporary files are left: {left}")
@@ -138,7 +138,7 @@ def _broken(workspace: Path, folder: str, code: int, said: str, stage: str) -> l
         found.append(f"exit {code}")
     if len(said.splitlines()) != 1 or "out of disk space" not in said or folder not in said:
         found.append("not just one line about disk space, with the place")
-    if stage not in ("merge", "verify", "") and list(workspace.glob("snapshots/*.json")):
+    if stage not in ("merge", "verify", "report") and list(workspace.glob("snapshots/*.json")):
         found.append("a snapshot is published")
     return found
 
