@@ -23,6 +23,8 @@ Samples = NDArray[np.int16] | NDArray[np.int32]
 
 _BLOCK_FRAMES = 1 << 19
 _HASHED_FRAMES = 1 << 16
+_SMALL, _MAX_RATIO = 64 << 20, 2000
+"""Blocks of the usual 4096 samples take 14 bytes each where all is silent: a ratio of 585 for 16 bits."""
 _SUBTYPES = {8: "PCM_S8", 16: "PCM_16", 24: "PCM_24"}
 _DTYPES: dict[int, type[np.int16] | type[np.int32]] = {8: np.int16, 16: np.int16, 24: np.int32}
 
@@ -85,17 +87,37 @@ def _decoded(data: bytes, declared: StreamInfo, dtype: np.dtype[Any], max_bytes:
         samples: Samples = source.read(out=np.empty((frames, source.channels), dtype))
         _check_size(samples.nbytes, max_bytes)
         if len(samples) == frames:
-            samples = _all(source, samples, max_bytes)
+            samples = _all(source, samples, data, declared, max_bytes)
     return Audio(samples, declared.rate, declared.bits, declared, pcm_md5(samples, declared.bits))
 
 
-def _all(source: _ForwardFile, block: NDArray[Any], max_bytes: int | None) -> NDArray[Any]:
-    """Return all samples, to the end that the decoder finds; the first block of them is read, and overwritten."""
-    pcm = bytearray(block.data)
-    while len(more := source.read(out=block)):
+def _all(
+    source: _ForwardFile, first: NDArray[Any], data: bytes, declared: StreamInfo, max_bytes: int | None
+) -> NDArray[Any]:
+    """Return all samples, to the end that the decoder finds; `first` of them are read.
+
+    Some kilobytes can decode to gigabytes of silence: what is longer than declared is kept once it is known to fit,
+    and to be no more than recordings (also of silence) give.
+    """
+    pcm, kept, known = bytearray(first.data), len(first), False
+    block = np.empty((_BLOCK_FRAMES, first.shape[1]), first.dtype)
+    while True:
+        if kept > declared.samples and not known and max_bytes is not None:
+            _check_length(data, block, min(max_bytes, max(_SMALL, _MAX_RATIO * len(data))))
+            known = True
+        if not len(more := source.read(out=block)):
+            return np.frombuffer(pcm, first.dtype).reshape(-1, first.shape[1])
         pcm += more.data
-        _check_size(len(pcm), max_bytes)
-    return np.frombuffer(pcm, block.dtype).reshape(-1, block.shape[1])
+        kept += len(more)
+
+
+def _check_length(data: bytes, block: NDArray[Any], max_bytes: int) -> None:
+    """Decode without keeping anything; raise `Damage` above the cap."""
+    size = 0
+    with _ForwardFile(io.BytesIO(data)) as source:
+        while len(more := source.read(out=block)):
+            size += more.nbytes
+            _check_size(size, max_bytes)
 
 
 def _before_a_tail(data: bytes, declared: StreamInfo, dtype: np.dtype[Any], max_bytes: int | None) -> Audio | None:

@@ -3,30 +3,54 @@
 from __future__ import annotations
 
 import json
+import math
+import re
+from collections import Counter
 from typing import Any, NoReturn
 
 from resplice.io.store import Store
 from resplice.transforms.records import Damage, Exit, UserError
 
 MAX_BYTES = 1 << 30
+_SHOWN = 200
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 def parse(data: bytes) -> Any:
     """Return the value of strict JSON. Raises Damage json_invalid, json_too_large or json_duplicate_key."""
-    if len(data) > MAX_BYTES:
-        raise Damage("json_too_large", f"{len(data)} bytes, {MAX_BYTES} allowed")
+    _check_size(len(data))
     try:
-        return json.loads(data, object_pairs_hook=_unique, parse_constant=_no_constant)
+        value = json.loads(data.decode(), object_pairs_hook=_unique, parse_float=_finite, parse_constant=_no_constant)
+        if _SURROGATE.search(data):
+            json.dumps(value, ensure_ascii=False).encode()  # half a pair is no text: nothing could be written of it
     except (ValueError, RecursionError) as error:
-        raise Damage("json_invalid", str(error)) from None
+        raise Damage("json_invalid", _one_line(error)) from None
+    return value
+
+
+def _check_size(size: int) -> None:
+    if size > MAX_BYTES:
+        raise Damage("json_too_large", f"{size} bytes, {MAX_BYTES} allowed")
+
+
+def _one_line(error: Exception) -> str:
+    """Return what is wrong without the document itself, which a UnicodeError would quote."""
+    return error.reason if isinstance(error, UnicodeError) and hasattr(error, "reason") else str(error)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        names = [name for name, _ in pairs]
-        raise Damage("json_duplicate_key", next(name for name in names if names.count(name) > 1))
+        counts = Counter(name for name, _ in pairs)
+        raise Damage("json_duplicate_key", repr(counts.most_common(1)[0][0])[:_SHOWN])
     return found
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text[:_SHOWN]} is beyond what a number can hold")
+    return value
 
 
 def _no_constant(name: str) -> NoReturn:
@@ -35,7 +59,19 @@ def _no_constant(name: str) -> NoReturn:
 
 def load(store: Store, key: str) -> Any:
     """Return a document. FileNotFoundError without one; UserError (exit 1) if it is damaged."""
-    return of(store, key, store.read(key))
+    return of(store, key, _read(store, key))
+
+
+def _read(store: Store, key: str) -> bytes:
+    """Return the bytes of a document; one that is too large is not read."""
+    blob = store.open(key)
+    try:
+        _check_size(blob.size)
+        return blob.read_at(0, blob.size)
+    except Damage as damage:
+        raise _damaged(store, key, damage) from None
+    finally:
+        blob.close()
 
 
 def load_lines(store: Store, key: str) -> list[Any]:
@@ -53,6 +89,10 @@ def of(store: Store, key: str, data: bytes) -> Any:
     try:
         return parse(data)
     except Damage as damage:
-        raise UserError(
-            f"{store.url}/{key} is damaged ({damage}): restore it from a backup, or start a new run", Exit.FAILED
-        ) from None
+        raise _damaged(store, key, damage) from None
+
+
+def _damaged(store: Store, key: str, damage: Damage) -> UserError:
+    return UserError(
+        f"{store.url}/{key} is damaged ({damage}): restore it from a backup, or start a new run", Exit.FAILED
+    )

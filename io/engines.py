@@ -22,7 +22,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from resplice.io.audio import Audio, Samples, decode, pcm_md5, verify
-from resplice.transforms.records import Damage, Reason, UserError
+from resplice.transforms.records import DISK_FULL, Damage, Reason, UserError
 from resplice.transforms.settings import SignalThresholds, Validate
 from resplice.transforms.signal import Measures, measure
 from resplice.transforms.verdict import doubtful, segment_reasons
@@ -252,6 +252,8 @@ def _ask(name: str, settings: Frozen, audio: Audio, row: dict[str, Any]) -> Answ
     except (MemoryError, UserError):
         raise
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in DISK_FULL:
+            raise
         return "error", [_describe(error)], {}
 
 

@@ -14,6 +14,7 @@ from stat import S_ISREG
 from typing import IO
 
 from resplice.io.store import Head
+from resplice.transforms.records import DISK_FULL
 
 _TEMPORARY = ".resplice-tmp-"
 _CHUNK = 1 << 20
@@ -146,6 +147,10 @@ class LocalStore:
                 os.fchmod(file.fileno(), 0o666 & ~_UMASK)
                 os.fsync(file.fileno())
             yield temporary
+        except OSError as error:
+            if error.errno in DISK_FULL and error.filename is None:
+                raise OSError(error.errno, error.strerror, str(target)) from None  # a write does not know its file
+            raise
         finally:
             temporary.unlink(missing_ok=True)
 

@@ -7,7 +7,6 @@ is imported → the pickled arguments → the pickled answer.
 from __future__ import annotations
 
 import contextlib
-import faulthandler
 import fcntl
 import importlib
 import json
@@ -25,7 +24,7 @@ from types import TracebackType
 from typing import IO, Any, NoReturn
 
 from resplice.io import messages
-from resplice.transforms.records import Damage, Reason, Refusal, UserError
+from resplice.transforms.records import DISK_FULL, Damage, Reason, Refusal, UserError
 
 START_S = 120.0  # to start Python and import the function's module, on a cold disk
 CLOSED_S = 5.0  # for a child that closed its pipe to be gone
@@ -33,8 +32,11 @@ GRACE_S = 5.0  # after its time for a child to be killed, before it ends itself
 RECYCLE_AFTER = 2000  # calls: bounds what a leaking decoder can gather
 _BOOT = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from resplice.io.sandbox import serve; serve()"
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
-_HEAP = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(64 << 20)}
-"""glibc keeps blocks of audio that are free; by default it returns them, and the kernel zeroes them again each time."""
+_HEAP = {
+    "MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(64 << 20), "MALLOC_ARENA_MAX": "1",
+}  # fmt: skip
+"""glibc keeps blocks of audio that are free; by default it returns them, and the kernel zeroes them again each time.
+A second thread would reserve 64 MiB of address space for an arena of its own, which the limit counts."""
 _CHUNK = 1 << 20
 _LOADED: set[str] = set()  # modules of functions, in the child
 
@@ -65,7 +67,7 @@ class Sandbox:
         Raises:
             Refusal: `timeout`, `crashed` or `out_of_memory` of the child (the next call starts another one);
                 `crashed` for any exception of the function other than the three below, or a result without a pickle.
-            Refusal, Damage, UserError: as the function raised them.
+            Refusal, Damage, UserError, OSError of a full disk: as the function raised them.
         """
         request = messages.pickled(tuple(pickle.PickleBuffer(arg) if isinstance(arg, bytes) else arg for arg in args))
         if self._calls >= RECYCLE_AFTER:
@@ -219,7 +221,7 @@ def serve() -> NoReturn:
         while True:
             name = _request(requests)[0].decode()
             messages.write(answers, _answer(requests, answers, name, options))
-            faulthandler.cancel_dump_traceback_later()
+            signal.setitimer(signal.ITIMER_REAL, 0)
     os._exit(0)
 
 
@@ -238,6 +240,8 @@ def _answer(requests: IO[bytes], answers: IO[bytes], name: str, options: dict[st
         detail = f"more than {options['memory_mb']} MiB above idle: {_describe(error)}"
         return messages.pickled(("refused", Refusal(Reason.OUT_OF_MEMORY, detail)))
     except BaseException as error:  # SystemExit too
+        if isinstance(error, OSError) and error.errno in DISK_FULL:
+            return messages.pickled(("raised", OSError(error.errno, error.strerror, error.filename)))
         return messages.pickled(("refused", Refusal(Reason.CRASHED, _describe(error))))
 
 
@@ -247,8 +251,9 @@ def _request(pipe: IO[bytes]) -> list[bytes]:
 
 
 def _end_after(seconds: float) -> None:
-    """End an orphan even where a call never lets go of the interpreter: this is a C thread, `_follow` is not."""
-    faulthandler.dump_traceback_later(seconds + GRACE_S, exit=True, file=0)  # 0 is the null device
+    """End an orphan even where a call never lets go of the interpreter: the kernel does it, `_follow` could not."""
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_REAL, seconds + GRACE_S)
 
 
 def _load(name: str, memory_mb: int) -> Callable[..., Any]:

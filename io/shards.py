@@ -10,9 +10,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from resplice.io.store import Blob, Store
+from resplice.transforms import footer
 from resplice.transforms.records import Damage
 
 MAX_UNCOMPRESSED = 16 << 30
+_TAIL = 1 << 16
+_MAGIC = b"PAR1"
 
 
 class BlobFile(io.RawIOBase):
@@ -63,16 +66,44 @@ def encode(table: pa.Table, metadata: Mapping[str, str]) -> bytes:
 
 def open_file(store: Store, key: str) -> pq.ParquetFile:
     """Open a parquet file after its footer was checked. Raises Damage parquet_footer or parquet_too_large."""
-    source = io.BufferedReader(BlobFile(store.open(key)), 1 << 16)
+    blob = store.open(key)
     try:
-        file = pq.ParquetFile(source, page_checksum_verification=True)
+        metadata = _metadata(blob)
+        source = io.BufferedReader(BlobFile(blob), 1 << 16)
+        file = pq.ParquetFile(source, metadata=metadata, page_checksum_verification=True)
+        file.schema_arrow.names  # noqa: B018  decodes them
+        return file
+    except Damage as damage:
+        blob.close()
+        raise Damage(damage.code, f"{key}: {damage.text}") from None
+    except UnicodeDecodeError as error:
+        blob.close()
+        raise Damage("parquet_footer", f"{key}: the name {error.object!r} of a column is not UTF-8") from None
     except (pa.ArrowException, OSError) as error:
-        raise Damage("parquet_footer", f"{key}: {_first_line(error)}") from None
-    groups = range(file.metadata.num_row_groups)
-    size = sum(file.metadata.row_group(group).total_byte_size for group in groups)
-    if size > MAX_UNCOMPRESSED:
-        raise Damage("parquet_too_large", f"{key}: {size} bytes uncompressed, {MAX_UNCOMPRESSED} allowed")
-    return file
+        blob.close()
+        raise _unreadable(key, error) from None
+
+
+def _metadata(blob: Blob) -> pq.FileMetaData:
+    """Return what the footer of a parquet file says, in one read where it is of the usual size."""
+    end = blob.read_at(max(0, blob.size - _TAIL), _TAIL)
+    size = footer.length(end[-footer.TAIL :], blob.size) + footer.TAIL
+    end = end[-size:] if size <= len(end) else blob.read_at(blob.size - size, size)
+    footer.check(end[: -footer.TAIL])
+    metadata = pq.read_metadata(pa.BufferReader(_MAGIC + end))
+    sizes = [metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups)]
+    if min(sizes, default=0) < 0:
+        raise Damage("parquet_footer", f"a row group of {min(sizes)} bytes is declared")
+    if sum(sizes) > MAX_UNCOMPRESSED:
+        raise Damage("parquet_too_large", f"{sum(sizes)} bytes uncompressed, {MAX_UNCOMPRESSED} allowed")
+    return metadata
+
+
+def _unreadable(key: str, error: Exception) -> Exception:
+    """Return the damage that a parquet error tells; an error of the system (no memory, disk or right) is none."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error
+    return Damage("parquet_footer", f"{key}: {_first_line(error)}")
 
 
 def read(store: Store, key: str, columns: Mapping[str, pa.DataType], optional: Sequence[str] = ()) -> pa.Table:
@@ -85,7 +116,9 @@ def read(store: Store, key: str, columns: Mapping[str, pa.DataType], optional: S
     try:
         table = file.read(columns=[name for name in columns if name in there])
     except (pa.ArrowException, OSError) as error:
-        raise Damage("parquet_footer", f"{key}: {_first_line(error)}") from None
+        raise _unreadable(key, error) from None
+    if table.num_columns and table.num_rows != file.metadata.num_rows:
+        raise Damage("parquet_footer", f"{key}: {table.num_rows} rows are there, {file.metadata.num_rows} declared")
     arrays = []
     for name, kind in columns.items():
         if name in there:

@@ -19,7 +19,7 @@ from resplice.transforms.records import Damage
 if TYPE_CHECKING:
     from _typeshed import SupportsWrite
 
-MAX_MEMBERS = 1_000_000
+MAX_MEMBERS = 100_000
 MAX_EXTENDED = 64 * 1024
 """Bytes of one pax header or GNU long name."""
 MAX_NAME = 4096

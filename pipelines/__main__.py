@@ -9,6 +9,7 @@ import re
 import select
 import signal
 import sys
+import tempfile
 import threading
 import traceback
 from collections.abc import Iterator, Sequence
@@ -152,7 +153,10 @@ def _verdict(error: BaseException) -> tuple[int, str]:
     if isinstance(error, Terminated):
         return Exit.AGAIN, "terminated; run the same command again"
     if resource := _exhausted(error):
-        return Exit.AGAIN, f"out of {resource}: {_last_line(error)}; free some, then run the same command again"
+        text = _last_line(error)
+        if resource != "memory" and not text.endswith("'"):  # what was written has no name
+            text += f" (temporary files are in {tempfile.tempdir})" if tempfile.tempdir else ""
+        return Exit.AGAIN, f"out of {resource}: {text}; free some, then run the same command again"
     if isinstance(error, PermissionError):
         return Exit.USAGE, f"no permission: {error.filename or error}; give the right, or name another place"
     if isinstance(error, Damage):

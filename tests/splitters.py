@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from pathlib import Path
 from typing import Any
 
 from resplice.transforms import polish
@@ -39,6 +40,11 @@ def raises(samples: Any, rate: int, **settings: Any) -> list[tuple[int, int]]:
     raise KeyError("no such frame")
 
 
+def fills(samples: Any, rate: int, **settings: Any) -> list[tuple[int, int]]:
+    Path("/dev/full").write_bytes(b"x")
+    return []
+
+
 def outside(samples: Any, rate: int, **settings: Any) -> list[tuple[int, int]]:
     return [(0, len(samples) + 1)]
 
@@ -67,6 +73,8 @@ class Engine:
             time.sleep(10_000)
         if self.does == "allocates":
             bytearray(8 << 30)
+        if self.does == "fills":
+            Path("/dev/full").write_bytes(b"x")
         if self.does == "raises":
             raise RuntimeError("no model")
         return "passed", [], {"letters": len(str(row["transcription"])), "rate_hz": rate}

@@ -146,3 +146,32 @@ def test_a_bad_engine_costs_its_segments_and_a_retry_judges_just_these(
     assert mine == {reason}
     assert corpus("validate", *engines) == 0
     assert {row["status"] for row in corpus.results()} == {"passed"}
+
+
+full_device = pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+
+
+@full_device
+def test_a_splitter_on_a_full_disk_stops_the_run_and_costs_no_video(
+    planned: Planned, recovered: Corpus, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    corpus = wave(planned(), tmp_path, VIDEO)
+    assert corpus("repair", "--set=polish.splitter=splitters:fills") == 75
+    assert "out of disk space" in capsys.readouterr().err
+    assert corpus("repair", "--set=polish.splitter=splitters:halves") == 0
+    tar = f"repair/transcribed/{VIDEO}_transcribed.tar"
+    assert corpus.path(tar).read_bytes() == recovered.path(tar).read_bytes()
+
+
+@full_device
+def test_an_engine_on_a_full_disk_stops_the_run_and_costs_no_segment(
+    planned: Planned, tmp_path: Path, installed: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    corpus = wave(planned(), tmp_path, VIDEO)
+    assert corpus("repair") == 0
+    engines = '--set=validate.engines=["foreign"]'
+    assert corpus("validate", engines, "--set=validate.foreign.does=fills") == 75
+    assert "out of disk space" in capsys.readouterr().err
+    assert corpus.results() == []
+    assert corpus("validate", engines) == 0
+    assert {row["status"] for row in corpus.results()} == {"passed"}

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hostile_parquets import GOOD
 
 from resplice.io import shards
 from resplice.io.local import LocalStore
@@ -150,42 +151,6 @@ def test_text_in_any_encoding_is_read_as_text_from_a_file(store: LocalStore, arr
 
 
 # In: damage
-
-
-def parquet(**options: Any) -> bytes:
-    sink = io.BytesIO()
-    table = pa.table({"video_id": [f"video {n}" for n in range(5000)]})
-    pq.write_table(table, sink, write_page_checksum=True, compression="none", use_dictionary=False, **options)
-    return sink.getvalue()
-
-
-def flipped(data: bytes, at: int) -> bytes:
-    return data[:at] + bytes([data[at] ^ 0xFF]) + data[at + 1 :]
-
-
-GOOD = parquet()
-DAMAGES = {
-    "empty": b"",
-    "only magic": b"PAR1",
-    "only both magics": b"PAR1PAR1",
-    "something else": b"this is no parquet file at all",
-    "cut at the end": GOOD[:-1],
-    "cut in the footer": GOOD[:-50],
-    "cut in the middle": GOOD[: len(GOOD) // 2],
-    "beginning is gone": GOOD[100:],
-    "footer length too large": GOOD[:-8] + b"\xff\xff\xff\x7fPAR1",
-    "footer is noise": GOOD[:-60] + bytes(52) + GOOD[-8:],
-    "bytes after the end": GOOD + b"\x00",
-    "a flipped bit in a page": flipped(GOOD, 2000),
-}
-
-
-@pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_file_is_named_with_a_stable_code(store: LocalStore, damage: str) -> None:
-    store.create("x.parquet", DAMAGES[damage])
-    found = damage_of(lambda: shards.read(store, "x.parquet", {"video_id": TEXT}))
-    assert found.code == "parquet_footer"
-    assert str(found).startswith("parquet_footer: x.parquet")
 
 
 def test_the_undamaged_file_is_read(store: LocalStore) -> None:

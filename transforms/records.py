@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from dataclasses import dataclass
 from enum import StrEnum
@@ -74,6 +75,10 @@ class UserError(Exception):
 
     def __str__(self) -> str:
         return self.message
+
+
+DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+"""Error numbers of what no unit is to blame for: the run stops, and goes on when there is room."""
 
 
 class Terminated(BaseException):
