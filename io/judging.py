@@ -12,10 +12,11 @@ from resplice.io.engines import ChainSpec, Judged
 from resplice.io.inventory import read_names
 from resplice.io.ledger import Entry
 from resplice.io.rebuild import old_tar
-from resplice.io.rows import Row, shown
+from resplice.io.rows import Row
 from resplice.io.sandbox import Sandbox
 from resplice.io.store import Blob, Place
 from resplice.io.tarstate import RAW, TRANSCRIBED, TarState, open_tar
+from resplice.io.values import shown
 from resplice.io.work import Item, Planned
 from resplice.transforms import audit, provenance
 from resplice.transforms.affected import MISSING, UNREADABLE

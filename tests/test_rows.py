@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from resplice.io.database import version
-from resplice.io.rows import Row, Rows, shown
+from resplice.io.database import connect, reading, version
+from resplice.io.rows import Row, Rows
+from resplice.io.statuses import Statuses
+from resplice.io.values import shown
 from resplice.transforms.ranges import limits, partition
 from resplice.transforms.records import UserError
 from resplice.transforms.settings import Columns, Database, VideoColumns
@@ -219,7 +222,7 @@ def test_integer_video_ids_are_text_everywhere_and_sorted_as_text(tmp_path: Path
     assert [r.video_id for r in reader.between("10", "9")] == ["100", "9"]
     assert [r.id for r in reader.of(["10"])["10"]] == [0, 2]
     assert reader.statuses() == reader.status_of(["9", "10"]) == {"9": "a", "10": "b"}
-    assert Rows(db, writable=True).set_status([("10", "b", "validated")]) == []
+    assert Statuses(db).set([("10", "b", "validated")]) == []
     assert reader.status_of(["10"]) == {"10": "validated"}
 
 
@@ -239,8 +242,8 @@ def test_ids_that_differ_in_case_or_blanks_are_two_videos_whatever_the_collation
     assert {vid: [r.id for r in found] for vid, found in reader.of(["a", "B"]).items()} == {"a": [0], "B": [4]}
     assert reader.statuses() == {vid: vid for vid in ids}
     assert reader.status_of(["a"]) == {"a": "a"}
-    writer = Rows(db, writable=True)
-    assert writer.set_status([("a", "A", "x"), ("A", "A", "y")]) == ["a"]
+    writer = Statuses(db)
+    assert writer.set([("a", "A", "x"), ("A", "A", "y")]) == ["a"]
     assert reader.statuses() == {"a": "a", "A": "y", "a ": "a ", "b": "b", "B": "B"}
 
 
@@ -301,8 +304,8 @@ def test_reading_writes_nothing_and_a_reader_cannot_write(tmp_path: Path) -> Non
     before, reader = bytes_of(db), Rows(db)
     reader.check()
     reader.counts(), reader.statuses(), reader.of(["v"]), reader.status_of(["v"]), list(reader.between(None, None))
-    with pytest.raises(UserError):
-        reader.set_status([("v", "old", "validated")])
+    with pytest.raises(UserError, match="readonly"), reading(connect(db.url, False)) as connection:
+        connection.execute(sa.text("update videos set validation_status = 'validated'"))
     assert reader.status_of(["v"]) == {"v": "old"}
     assert bytes_of(db) == before
     assert [path.name for path in tmp_path.iterdir()] == ["corpus.sqlite"]
@@ -320,14 +323,14 @@ def test_a_status_is_set_only_where_it_is_what_was_expected(tmp_path: Path) -> N
         ("e", "x", None),
         ("gone", "x", "new"),
     ]
-    assert Rows(db, writable=True).set_status(changes) == ["b", "d", "gone"]
+    assert Statuses(db).set(changes) == ["b", "d", "gone"]
     assert Rows(db).statuses() == {"a": "new", "b": "y", "c": "new", "d": "", "e": None}
 
 
 def test_only_the_validation_status_is_written(tmp_path: Path) -> None:
     db = database(tmp_path, execute=[video("a", "x"), video("b", "x"), row(1, "a")])
     before = everything(db)
-    Rows(db, writable=True).set_status([("a", "x", "new")])
+    Statuses(db).set([("a", "x", "new")])
     connection = sqlite3.connect(db.url.removeprefix("sqlite:///"))
     found = connection.execute("select video_id, status, validation_status from videos order by 1").fetchall()
     connection.close()

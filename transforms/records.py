@@ -76,6 +76,17 @@ class UserError(Exception):
         return self.message
 
 
+class Unavailable(UserError):
+    """A place that cannot be reached, though it was tried again for a while: later, the same command goes on."""
+
+    def __init__(self, message: str, exit_code: int = 75) -> None:
+        super().__init__(message, exit_code)
+
+
+class SnapshotLost(Unavailable):
+    """The one state of the database that a baseline reads is gone; what was read of it is of no use."""
+
+
 class Terminated(BaseException):
     """SIGTERM, raised in the main thread; no handler of Exception may hold it up."""
 
