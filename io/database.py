@@ -115,22 +115,28 @@ def _postgres(url: sa.URL, writable: bool) -> sa.Engine:
     return engine.execution_options(**options)
 
 
-def libpq(engine: sa.Engine) -> dict[str, Any]:
+def libpq(engine: sa.Engine) -> dict[str, str]:
     """Return the parameters of libpq by which the engine connects, the password among them if the URL has one."""
     _, parameters = engine.dialect.create_connect_args(engine.url)
-    return {**parameters, **engine.get_execution_options()["given"]}
+    given = {**parameters, **engine.get_execution_options()["given"]}
+    return {name: str(given[name]) for name in _defaults() if name in given}
 
 
-def _named(parameters: dict[str, Any]) -> str:
-    """Return a PostgreSQL database as errors name it; what the URL leaves out, libpq takes from its environment."""
+def _defaults() -> dict[str, str]:
+    """Return what libpq takes from its environment for each parameter that a URL leaves out; "": nothing."""
     import psycopg
 
+    options = psycopg.pq.Conninfo.get_defaults()
+    return {option.keyword.decode(): (option.val or b"").decode() for option in options}
+
+
+def _named(parameters: dict[str, str]) -> str:
+    """Return a PostgreSQL database as errors name it."""
     if service := parameters.get("service"):
         return f"the database of the service {service}"
-    defaults = {option.keyword.decode(): (option.val or b"").decode() for option in psycopg.pq.Conninfo.get_defaults()}
-    found = {**defaults, **parameters}
-    host = found.get("host") or found.get("hostaddr") or "the local socket"
-    return f"the database {found.get('dbname') or found.get('user')} on {host}:{found.get('port')}"
+    found = _defaults() | parameters
+    host = found["host"] or found["hostaddr"] or "the local socket"
+    return f"the database {found['dbname'] or found['user']} on {host}:{found['port']}"
 
 
 def _sqlite(url: sa.URL, writable: bool) -> sa.Engine:

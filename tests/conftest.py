@@ -1,7 +1,8 @@
+import itertools
 import shutil
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,11 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell started the tes
 
 from corpus import Corpus
 from finalizing import World, make, plain
+from postgres import Base, Postgres, server
 
 from resplice.pipelines import demo
+
+_NUMBERS = itertools.count(1)
 
 
 @pytest.fixture(scope="session")
@@ -73,3 +77,18 @@ def plain_path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
     """Call the workers of finalize themselves where a test does not ask for Beam."""
     if "on_beam" not in request.fixturenames:
         plain(monkeypatch)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL server of this process of the tests; skipped where there are no programs of it, unless CI=true."""
+    with server() as started:
+        yield started
+
+
+@pytest.fixture
+def database(postgres: Postgres) -> Iterator[Base]:
+    """An empty database of a name of its own."""
+    name = f"corpus_{next(_NUMBERS)}"
+    with postgres.database(name) as owner:
+        yield Base(postgres, name, owner)

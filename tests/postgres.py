@@ -153,6 +153,29 @@ class Postgres:
         assert done.returncode == 0, done.stdout + done.stderr
 
 
+@dataclass(frozen=True)
+class Base:
+    """One database of a server, and a connection of its owner."""
+
+    server: Postgres
+    name: str
+    owner: psycopg.Connection[tuple[Any, ...]]
+
+    def url(self, role: str = READER, **given: Any) -> str:
+        return self.server.url(self.name, role, **given)
+
+    def sql(self, text: str, *values: Any) -> list[tuple[Any, ...]]:
+        """Run a statement as the owner, over a new connection if the last one was lost; return its rows, if any."""
+        with self.server.connect(database=self.name) as connection:
+            cursor = connection.execute(text, values)
+            return cursor.fetchall() if cursor.description else []
+
+    def cut(self) -> int:
+        """Terminate all other connections to the database; return how many there were."""
+        query = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s AND pid <> pg_backend_pid()"
+        return len(self.sql(query, self.name))
+
+
 @contextmanager
 def server() -> Iterator[Postgres]:
     """Run a server in a folder of its own below the system's temporary one, whose path the server's user may enter."""
