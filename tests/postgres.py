@@ -125,10 +125,11 @@ class Postgres:
         return f"{scheme}://{role}:{password or PASSWORDS[role]}@127.0.0.1:{self.port}/{database}"
 
     @contextmanager
-    def database(self, name: str) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
-        """Make a database for a while; give a connection of its owner."""
+    def database(self, name: str, template: str = "template1") -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
+        """Make a database for a while, perhaps a copy of another; give a connection of its owner."""
         with self.connect() as admin:
-            admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+            made = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
+            admin.execute(made.format(sql.Identifier(name), sql.Identifier(template)))
         connection = self.connect(database=name)
         try:
             yield connection

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import sys
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,9 +20,12 @@ from postgres import READER, WRITER, Base, grant
 from resplice.io import columnar
 from resplice.io import database as connections
 from resplice.io.database import connect, reading
+from resplice.io.dbprobe import look
 from resplice.io.rows import Row, Rows
 from resplice.io.statuses import Statuses
-from resplice.transforms import provenance
+from resplice.pipelines import doctor_checks, doctor_plugins
+from resplice.transforms import checkup, provenance
+from resplice.transforms.checkup import State
 from resplice.transforms.records import SnapshotLost, Unavailable, UserError
 from resplice.transforms.settings import Database
 
@@ -425,3 +429,42 @@ def test_rows_of_some_videos_and_statuses_are_found_by_a_plain_index(database: B
         Statuses(Database(url=database.url(WRITER))).set([(ids[0], "", "x"), (ids[1], "", "x")])
     assert len(plans) == 3
     assert all("Index" in plan and "Seq Scan" not in plan for plan in plans), "\n\n".join(plans)
+
+
+# What doctor says
+
+
+@pytest.mark.parametrize("indexed", [True, False])
+def test_doctor_looks_at_tables_and_indexes(database: Base, indexed: bool) -> None:
+    db = make(database)
+    if not indexed:
+        database.owner.execute("DROP INDEX transcription_results_video_id_idx")
+    fill(database, (1, "v", "a"))
+    facts = look(db)
+    assert (facts.rows, facts.videos) == (True, False)
+    assert facts.where == f"the database {database.name} on 127.0.0.1:{database.server.port}"
+    [finding] = [checkup.indexes(facts.unindexed)]
+    if indexed:
+        assert finding.state == State.OK
+    else:
+        assert finding.state == State.WARNING
+        database.owner.execute(finding.remedy)
+        assert look(db).unindexed == ()
+
+
+def test_an_extra_is_there_only_with_all_its_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent() -> str:
+        return " ".join(finding.found for finding in doctor_plugins.optional(None))
+
+    assert "postgres" not in absent()
+    real = doctor_checks._version
+    monkeypatch.setattr(doctor_checks, "_version", lambda name: None if name == "psycopg" else real(name))
+    assert "postgres: not installed" in absent()
+
+
+def test_without_the_driver_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    for scheme in ("postgresql", "postgresql+psycopg"):
+        with pytest.raises(UserError) as caught:
+            Rows(Database(f"{scheme}://somebody@127.0.0.1:1/never_{scheme[-1]}")).check()
+        assert caught.value.message == "database.url: no driver for PostgreSQL: pip install 'resplice[postgres]'"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from resplice.io import columnar
 from resplice.io.database import connect, reading, version
 from resplice.io.rows import Row, Rows
 from resplice.io.statuses import Statuses
@@ -402,3 +403,75 @@ def test_the_version_of_the_database_changes_with_every_commit(tmp_path: Path, m
 
 def test_a_database_on_a_server_has_no_version() -> None:
     assert version("postgresql://somebody@localhost/corpus") == ""
+
+
+# By column
+
+
+def by_row(db: Database, monkeypatch: pytest.MonkeyPatch) -> list[Row]:
+    def unfit(*_: Any) -> Iterator[Any]:
+        raise columnar.Unfit
+        yield
+
+    with monkeypatch.context() as patched:
+        patched.setattr(columnar, "pages", unfit)
+        return everything(db)
+
+
+stored = st.one_of(
+    st.none(), st.integers(-(2**63), 2**63 - 1), st.floats(allow_nan=False), st.text(max_size=4),
+    st.binary(max_size=3), st.sampled_from(["2024-05-01 12:00:00", "1.50", '{"a": [1]}', "a\0b", "\U0001f600"]),
+)  # fmt: skip
+alike = st.one_of(
+    *(
+        st.lists(st.none() | kind, max_size=8)
+        for kind in (st.integers(-5, 2**62), st.floats(-9, 9), st.text(max_size=3))
+    )
+)
+
+
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(stored, max_size=8) | alike, st.sampled_from(["note", "count", "score", "tags", "seen", "duration_s"]))
+def test_rows_are_the_same_by_row_and_by_column(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, values: list[Any], column: str
+) -> None:
+    try:
+        rows = [row(n, f"v{n // 3}", **{column: value}) for n, value in enumerate(values)]
+        db = database(tmp_path, rows=ROWS.format(more=MORE), execute=rows)
+    except UnicodeEncodeError:  # half a character: SQLite's own module refuses it
+        return
+    assert [repr(found) for found in everything(db)] == [repr(found) for found in by_row(db, monkeypatch)]
+
+
+@pytest.mark.parametrize(
+    ("values", "fits"),
+    [
+        (["a", "b", None], True),
+        ([1, 2, None], True),
+        ([1.5, 2.0], True),
+        ([None] * 40_000 + ["late"], None),
+        ([1, 1.5], False),
+        ([1, "a"], False),
+        (["a", b"caf\xe9"], False),
+    ],
+)
+def test_by_column_is_left_where_it_would_change_values(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, values: list[Any], fits: bool | None
+) -> None:
+    rows = [row(n, f"v{n}", note=value) for n, value in enumerate(values)]
+    db = database(tmp_path, rows=ROWS.format(more=", note"), execute=rows)
+    real, ends = columnar.pages, []
+
+    def watched(*arguments: Any) -> Iterator[Any]:
+        try:
+            yield from real(*arguments)
+            ends.append(True)
+        except columnar.Unfit:
+            ends.append(False)
+            raise
+
+    monkeypatch.setattr(columnar, "pages", watched)
+    found = everything(db)
+    assert fits is None or ends == [fits]
+    assert found == by_row(db, monkeypatch)
+    assert len(found) == len(values)
