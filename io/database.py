@@ -52,14 +52,15 @@ set_on_retry_hooks([])  # they would log SQL on stderr, among the lines of progr
 
 def _parsed(url: str) -> sa.URL:
     """Read a URL; UserError, which repeats nothing of it, if it is none."""
+    text = os.environ.get(URL_VARIABLE, "") if url == FROM_ENVIRONMENT else url
     try:
-        parsed = sa.engine.make_url(os.environ.get(URL_VARIABLE, "") if url == FROM_ENVIRONMENT else url)
+        parsed = sa.engine.make_url(text)
     except (sa.exc.ArgumentError, ValueError):
         raise UserError(
             "database.url is no SQLAlchemy URL, e.g. sqlite:///corpus.sqlite or postgresql://user@host:5432/corpus "
             "(special characters of a password as %XX)"
         ) from None
-    if "@" in (parsed.host or ""):
+    if parsed.get_backend_name() != "sqlite" and text.count("@") > 1:  # else a part of a password is taken for the host
         raise UserError("database.url: an @ in the user or the password must be written as %40")
     if parsed.drivername.partition("+")[0] in ("postgres", "postgresql"):
         return parsed.set(drivername="postgresql+psycopg")
