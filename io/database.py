@@ -41,7 +41,7 @@ _GONE = re.compile(r"08...|57P0[123]|53300|40001|40P01")
 _AWAY = re.compile(
     "refused|timed out|timeout|closed the connection|connection is (closed|lost)|reset by peer|broken pipe|no route|"
     "unreachable|starting up|shutting down|recovery mode|not yet accepting|too many (clients|connections)|"
-    "connection slots|EOF|consuming input failed|temporary failure in name",
+    "connection slots|\\beof\\b|consuming input failed|temporary failure in name",
     re.IGNORECASE,
 )
 _NO_SNAPSHOT = frozenset({"22023", "42704", "55000"})
@@ -107,8 +107,9 @@ def _postgres(url: sa.URL, writable: bool) -> sa.Engine:
         for name, value in _LIBPQ.items()
         if name not in url.query and _ENVIRONMENT.get(name, "") not in os.environ
     }
-    # A prepared statement would not outlive its transaction behind a pooler.
-    engine = sa.create_engine(url, pool_pre_ping=True, connect_args={**given, "prepare_threshold": None})
+    # A prepared statement would not outlive its transaction behind a pooler; as many connections as there are workers.
+    driver = {**given, "prepare_threshold": None}
+    engine = sa.create_engine(url, pool_pre_ping=True, max_overflow=-1, connect_args=driver)
     options: dict[str, Any] = {"given": given}
     options["where"] = _named(libpq(engine.execution_options(**options)))
     if not writable:

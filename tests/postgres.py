@@ -30,7 +30,7 @@ MISSING = "PostgreSQL's programs (initdb, pg_ctl) are not here (Debian: apt inst
 def programs() -> Path | None:
     """Return the folder of initdb and pg_ctl, also where Debian keeps it off PATH; the newest version first."""
     if found := shutil.which("initdb"):
-        return Path(found).parent
+        return Path(found).resolve().parent
     homes = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda home: -int(home.parent.name))
     return next((home for home in homes if (home / "initdb").exists()), None)
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import postgres
 import psycopg
 import pytest
 import sqlalchemy as sa
@@ -108,10 +109,11 @@ SLOW = {"integer[]", "text[]", "time", "interval", "inet"}
 
 
 @pytest.fixture(scope="session")
-def typed(postgres: Any) -> Iterator[tuple[Base, dict[str, Database]]]:
+def typed(request: pytest.FixtureRequest) -> Iterator[tuple[Base, dict[str, Database]]]:
     """One rows table a type, with a row for each value of the table above."""
-    with postgres.database("typed") as owner:
-        base = Base(postgres, "typed", owner)
+    server = request.getfixturevalue("postgres")
+    with server.database("typed") as owner:
+        base = Base(server, "typed", owner)
         owner.execute("CREATE TYPE mood AS ENUM ('sad', 'glad')")
         owner.execute(VIDEOS)
         made = {}
@@ -468,3 +470,16 @@ def test_without_the_driver_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) 
         with pytest.raises(UserError) as caught:
             Rows(Database(f"{scheme}://somebody@127.0.0.1:1/never_{scheme[-1]}")).check()
         assert caught.value.message == "database.url: no driver for PostgreSQL: pip install 'resplice[postgres]'"
+
+
+# The tests themselves
+
+
+@pytest.mark.parametrize(("ci", "outcome"), [("true", pytest.fail.Exception), ("", pytest.skip.Exception)])
+def test_missing_programs_skip_the_tests_or_fail_them_in_ci(
+    monkeypatch: pytest.MonkeyPatch, ci: str, outcome: type[BaseException]
+) -> None:
+    monkeypatch.setattr(postgres, "programs", lambda: None)
+    monkeypatch.setenv("CI", ci)
+    with pytest.raises(outcome, match="apt install postgresql"):
+        postgres.demand()
