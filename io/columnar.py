@@ -84,12 +84,15 @@ def _driver(name: str) -> Any:
 
 
 def _check_types(cursor: Any, query: sa.Select[*tuple[Any, ...]], dialect: sa.Dialect) -> None:
-    """Raise Unfit if a column of SQLite holds values of several types: Arrow would make one type of them."""
+    """Raise Unfit if a column of SQLite holds values of several types, of which Arrow would make one, or blobs, which
+    are neither sorted nor compared as the text for which they are taken.
+    """
     rows = query.order_by(None).subquery()
-    types = (sa.func.nullif(sa.func.typeof(column), "null") for column in rows.c)
-    cursor.execute(_literal(sa.select(*(sa.func.count(sa.distinct(kind)) for kind in types)), dialect))
+    kinds = [sa.func.nullif(sa.func.typeof(column), "null") for column in rows.c]
+    found = (sa.func.count(sa.distinct(kind)) + sa.func.total(kind == "blob") for kind in kinds)
+    cursor.execute(_literal(sa.select(*found), dialect))
     if max(cursor.fetchone()) > 1:
-        raise Unfit("values of several types in one column")
+        raise Unfit("values of several types in one column, or blobs")
 
 
 def _literal(query: sa.Select[*tuple[Any, ...]], dialect: sa.Dialect) -> str:

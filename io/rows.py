@@ -114,10 +114,10 @@ class Rows:
 
         def where(last: str | None) -> list[sa.ColumnElement[bool]]:
             lower = after if last is None else last
-            inside = (
-                [] if until is None else [key <= until if lower is not None else sa.or_(key <= until, key.is_(None))]
-            )
-            return inside if lower is None else [key > lower, *inside]
+            found = [] if lower is None else [key > lower]
+            if until is not None:
+                found.append(key <= until if found else sa.or_(key <= until, key.is_(None)))
+            return found
 
         return self._resumed(where)
 
@@ -170,7 +170,6 @@ class Rows:
         columns = [table.selected(name) for name in table.kinds]
         order = [table.key(self._columns.video_id).nulls_first(), table.order(self._columns.id)]
         query = sa.select(*columns).select_from(table.table).where(*where).order_by(*order)
-
         pages = patiently(lambda: _started(self._pages(query, by_column)))
         return (row for page in pages for row in self._page(page))
 

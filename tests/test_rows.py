@@ -453,6 +453,7 @@ def test_rows_are_the_same_by_row_and_by_column(
         ([1, 1.5], False),
         ([1, "a"], False),
         (["a", b"caf\xe9"], False),
+        ([memoryview(b"a")], False),
     ],
 )
 def test_by_column_is_left_where_it_would_change_values(
