@@ -28,7 +28,8 @@ from typing import Any, BinaryIO
 import rival_baseline
 from slowly import Network, SlowStore
 
-from resplice.io.store import LocalBlob, LocalStore, Store
+from resplice.io.local import LocalBlob, LocalStore
+from resplice.io.store import Head, Store
 from resplice.io.tars import read_members
 from resplice.io.tarstate import RAW, TRANSCRIBED, Side, TarState, open_sides
 from resplice.transforms.flac import parse_streaminfo
@@ -102,9 +103,13 @@ def tars_of(root: Path, videos: Sequence[str]) -> list[Path]:
 
 def states(root: Path, videos: Sequence[str], store: Callable[[str], Store]) -> Iterator[tuple[TarState, ...]]:
     """Read the tars of each video as a range of the baseline is read: the raw and the transcribed one."""
-    raw = Side(RAW, store(f"{root}/{RAW}"), {video: f"{video}.tar" for video in videos})
-    keys = {video: f"{video}_transcribed.tar" for video in videos}
-    return open_sides(videos, raw, Side(TRANSCRIBED, store(f"{root}/{TRANSCRIBED}"), keys))
+
+    def side(kind: str, suffix: str) -> Side:
+        place = store(f"{root}/{kind}")
+        listed = {head.key: head for head in place.list()}
+        return Side(kind, place, {v: listed[f"{v}{suffix}"] for v in videos if f"{v}{suffix}" in listed})
+
+    return open_sides(videos, side(RAW, ".tar"), side(TRANSCRIBED, "_transcribed.tar"))
 
 
 def by_resplice(root: Path, videos: Sequence[str], network: Network, connections: int) -> Found:
@@ -197,9 +202,9 @@ class CountingStore(LocalStore):
 
     read_bytes = 0
 
-    def open(self, key: str) -> LocalBlob:
+    def open(self, key: str, head: Head | None = None) -> LocalBlob:
         """Open a file that counts."""
-        blob = super().open(key)
+        blob = super().open(key, head)
         plain = blob.read_at
 
         def read_at(offset: int, length: int) -> bytes:

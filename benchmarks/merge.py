@@ -36,7 +36,7 @@ import duckdb
 import hollow
 
 from resplice.io import snapshots
-from resplice.io.store import LocalStore
+from resplice.io.local import LocalStore
 
 RUN = "backfill"
 ONE_IN = 100

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from resplice.io.ahead import ReadAhead
-from resplice.io.store import LocalStore
+from resplice.io.local import LocalStore
+from resplice.io.store import Head
 
 
 @dataclass
@@ -101,9 +102,9 @@ class SlowStore(LocalStore):
         path = self._folder / key
         return Answer(self._network, path, offset, path.stat().st_size - offset if length is None else length)
 
-    def open(self, key: str) -> ReadAhead:  # type: ignore[override]
+    def open(self, key: str, head: Head | None = None) -> ReadAhead:  # type: ignore[override]
         """Open an object: size and version come with the first answer, as a GET gives them."""
-        head = self.head(key)
+        head = head or self.head(key)
         if head is None:
             raise FileNotFoundError(key)
         return ReadAhead(head.size, head.token, lambda at, length: self.get(key, at, length), self._network.cost)

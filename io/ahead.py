@@ -30,6 +30,22 @@ class Answer(Protocol):
         ...
 
 
+class Held:
+    """A small object that was read at once."""
+
+    def __init__(self, token: str, data: bytes) -> None:
+        self.size = len(data)
+        self.token = token
+        self._data = data
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        """Return up to `length` bytes from `offset`; fewer only at the end."""
+        return self._data[offset : offset + length]
+
+    def close(self) -> None:
+        """Do nothing: nothing is open."""
+
+
 class ReadAhead:
     """A `Blob` over `request(offset, length)`, for one reader at a time that reads mostly forward.
 
@@ -39,18 +55,21 @@ class ReadAhead:
     ends too early does a request skip nothing; short answers are asked for only when skipping has saved enough to pay
     for that. They spare connections: a long answer that is given up takes its connection with it.
 
-    Every answer must be of the version `token`, or `request` raises.
+    Every answer must be of the version `token`, or `request` raises. `first` is a request for the whole object that is
+    under way already.
     """
 
-    def __init__(self, size: int, token: str, request: Callable[[int, int], Answer], cost: int) -> None:
+    def __init__(
+        self, size: int, token: str, request: Callable[[int, int], Answer], cost: int, first: Answer | None = None
+    ) -> None:
         self.size = size
         self.token = token
         self._request = request
         self._cost = cost
         self._short = cost // _SHORT
         self._saved = cost  # against one request for the whole object
-        self._answer: Answer | None = None
-        self._at = self._until = 0  # what is left of the answer
+        self._answer = first
+        self._at, self._until = 0, size if first else 0  # what is left of the answer
         self._last, self._last_at = b"", 0
 
     def read_at(self, offset: int, length: int) -> bytes:

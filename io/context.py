@@ -19,7 +19,8 @@ class Context:
     scratch: str = ""
 
     def _place(self, url: str) -> Place:
-        return Place(url, f"{self.scratch}/{url.strip('/').replace('/', '_')}" if self.scratch else "")
+        scratch = f"{self.scratch}/{url.strip('/').replace('/', '_')}" if self.scratch else ""
+        return Place(url, scratch, self.settings.store)
 
     @property
     def workspace(self) -> Place:

@@ -22,7 +22,7 @@ import sqlalchemy as sa
 import stamina
 from stamina.instrumentation import set_on_retry_hooks
 
-from resplice.io.store import local_token
+from resplice.io.local import local_token
 from resplice.transforms.records import SnapshotLost, Unavailable, UserError
 from resplice.transforms.settings import Database
 

@@ -35,7 +35,7 @@ def _no_constant(name: str) -> NoReturn:
 
 def load(store: Store, key: str) -> Any:
     """Return a document. FileNotFoundError without one; UserError (exit 1) if it is damaged."""
-    return _parsed(store, key, store.read(key))
+    return of(store, key, store.read(key))
 
 
 def load_lines(store: Store, key: str) -> list[Any]:
@@ -45,10 +45,11 @@ def load_lines(store: Store, key: str) -> list[Any]:
 
 def lines(store: Store, key: str, data: bytes) -> list[Any]:
     """Return the values of the JSON lines that an object holds."""
-    return [_parsed(store, key, line) for line in data.splitlines()]
+    return [of(store, key, line) for line in data.splitlines()]
 
 
-def _parsed(store: Store, key: str, data: bytes) -> Any:
+def of(store: Store, key: str, data: bytes) -> Any:
+    """Return the document that an object holds."""
     try:
         return parse(data)
     except Damage as damage:

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 from resplice.io import shards, sidecars, snapshots
 from resplice.io.context import Context
-from resplice.io.store import sync_folder
+from resplice.io.local import sync_folder
 from resplice.transforms import provenance
 from resplice.transforms.records import Damage, Exit, UserError
 from resplice.transforms.replace import HISTORY, Shard, Snapshot, ordered
@@ -44,11 +44,13 @@ def live_state(context: Context) -> Snapshot:
     latest = snapshots.latest(context.workspace.store)
     if latest.number:
         return latest
-    folder = Path(context.settings.corpus.validation)
-    if not folder.is_dir():
-        raise UserError(f"corpus.validation: there is no folder {folder}, and no snapshot in {context.workspace.url}")
+    place = context.validation
+    if place.local and not Path(place.url).is_dir():
+        raise UserError(
+            f"corpus.validation: there is no folder {place.url}, and no snapshot in {context.workspace.url}"
+        )
     status_column = context.settings.history.status_column
-    return Snapshot(shards=tuple(ordered(snapshots.found_history(context.validation.store, status_column))))
+    return Snapshot(shards=tuple(ordered(snapshots.found_history(place.store, status_column))))
 
 
 def not_adopted(context: Context, snapshot: Snapshot) -> int:

@@ -11,7 +11,6 @@ from resplice.io import refusals, results, shards, sidecars
 from resplice.io.context import Context
 from resplice.io.judging import Judge, Source, shard_key, tar_of
 from resplice.io.rows import Row
-from resplice.io.spool import digest
 from resplice.io.store import Place
 from resplice.io.work import Item
 from resplice.transforms import provenance
@@ -35,8 +34,8 @@ class Sources:
         rows: Mapping[str, list[Row]] = self._context.rows.of([video.video_id for video in item.videos])
         for video in item.videos:
             try:
-                source, names = judge.source(video, rows[video.video_id])
-                yield video.video_id, source, names
+                with judge.source(video, rows[video.video_id]) as (source, names):
+                    yield video.video_id, source, names
             except Refusal as refusal:
                 yield video.video_id, refusal, []
 
@@ -54,16 +53,14 @@ class Describe:
             if isinstance(source, Refusal):
                 yield {"video_id": video, "refused": str(source.reason), "detail": source.detail}
                 continue
-            blob = source.place.store.open(source.key)
             members = [
                 {"stem": stem(segment), "db_segment_file": name.segment_file, "row_id": name.id,
                  "member": source.members[segment].name, "offset": source.members[segment].offset,
-                 "bytes": source.members[segment].size, "sha256": digest(blob, source.members[segment])}
+                 "bytes": source.members[segment].size, "sha256": source.tar.member_digest(source.members[segment])}
                 for segment, name in in_stem_order(names)
             ]  # fmt: skip
-            blob.close()
-            sha = sidecars.digest(source.place.store, source.key)
-            yield {"video_id": video, "tar": source.place.path(source.key), "tar_sha256": sha, "segments": members}
+            url = source.place.path(source.key)
+            yield {"video_id": video, "tar": url, "tar_sha256": source.tar.digest(), "segments": members}
 
 
 class ReadGiven:

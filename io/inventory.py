@@ -7,7 +7,7 @@ name only ever holds the same bytes, so that two processes of one run do no harm
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from itertools import groupby
 from typing import Any
@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from resplice.io import shards
 from resplice.io.context import Context
+from resplice.io.former import KnownTars, stored
 from resplice.io.rows import Row
 from resplice.io.store import Head
 from resplice.io.tarstate import RAW, TRANSCRIBED, Side, TarState, open_sides
@@ -63,13 +64,15 @@ MEMBER_INDEX = pa.schema(
         ("bits", pa.int64()),
         ("samples", pa.int64()),
         ("md5", pa.string()),
+        ("token", pa.string()),
     ]
 )
 
 
 @dataclass(frozen=True)
 class RangeWork:
-    """One range of video ids: its bounds, the tars that lie in it, and the statuses of the videos table.
+    """One range of video ids: its bounds, the tars that lie in it, the statuses of the videos table, and the objects
+    that tell what earlier baselines found in it.
 
     `snapshot` names the state of the database that is frozen ("": it has none). `ids` are those with rows, where rows
     are not found by range.
@@ -81,6 +84,7 @@ class RangeWork:
     raw: tuple[tuple[str, Head], ...] = ()
     transcribed: tuple[tuple[str, Head], ...] = ()
     statuses: tuple[tuple[str, str | None], ...] = ()
+    former: tuple[str, ...] = ()
     ids: tuple[str, ...] | None = None
     snapshot: str = ""
 
@@ -109,11 +113,15 @@ class Inventory:
         rows: dict[str, list[Row]] = {}
         for row in self._rows(work):
             rows.setdefault(row.video_id, []).append(row)
-        raw, transcribed = _keys(work.raw), _keys(work.transcribed)
+        raw, transcribed = dict(work.raw), dict(work.transcribed)
         statuses = dict(work.statuses)
         videos, row_index, member_index = [], [], []
         context, names = self._context, sorted({*rows, *raw, *transcribed, *statuses})
-        sides = Side(RAW, context.raw.store, raw), Side(TRANSCRIBED, context.transcribed.store, transcribed)
+        known = KnownTars(context.workspace.store, work.former, context.run.code)
+        sides = (
+            Side(RAW, context.raw.store, raw, known),
+            Side(TRANSCRIBED, context.transcribed.store, transcribed, known),
+        )
         for video, (raw_tar, tar) in zip(names, open_sides(names, *sides), strict=True):
             facts = _facts(video, rows.get(video, []), raw_tar, tar)
             facts.row["validation_status"] = statuses.get(video)
@@ -148,10 +156,6 @@ class _Facts:
     row: dict[str, Any]
     rows: list[dict[str, Any]]
     members: list[dict[str, Any]]
-
-
-def _keys(heads: Iterable[tuple[str, Head]]) -> dict[str, str]:
-    return {video: head.key for video, head in heads}
 
 
 def _facts(video: str, rows: list[Row], raw_tar: TarState, tar: TarState) -> _Facts:
@@ -191,9 +195,9 @@ def _member_index(video: str, kind: str, tar: TarState) -> Iterator[dict[str, An
     infos = tar.infos or {}
     for name, member in sorted(tar.content.flacs.items()):
         info = infos.get(name)
-        yield {"video_id": video, "tar": kind, "name": member, **(asdict(info) if info else {})}
+        yield {"video_id": video, "tar": kind, "name": member, "token": tar.token, **(asdict(info) if info else {})}
     for member in sorted([*tar.content.jsons.values(), *tar.content.extra]):
-        yield {"video_id": video, "tar": kind, "name": member}
+        yield {"video_id": video, "tar": kind, "name": member, "token": tar.token}
 
 
 class IndexedRange:
@@ -232,15 +236,9 @@ class IndexedRange:
         for video, group in groupby(members, key=lambda member: member["video_id"]):
             by_name = {member["name"]: member for member in group}
             content = sort(video, by_name)
-            found[video] = (content, {name: _stored(by_name[member]) for name, member in content.flacs.items()})
+            found[video] = (content, {name: stored(by_name[member]) for name, member in content.flacs.items()})
         return found
 
     def _table(self, name: str) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = shards.open_file(self._store, f"{self._prefix}-{name}.parquet").read().to_pylist()
         return rows
-
-
-def _stored(member: Mapping[str, Any]) -> StreamInfo | None:
-    if member["rate"] is None:
-        return None
-    return StreamInfo(member["rate"], member["channels"], member["bits"], member["samples"], member["md5"])

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from resplice.io import documents
-from resplice.io.store import Store
+from resplice.io.store import Store, content
 from resplice.transforms import provenance
 from resplice.transforms.repack import tar_name
 
@@ -167,14 +167,13 @@ def append(store: Store, key: str, lines: Iterable[Line]) -> None:
     """Add lines, but for those that are the last of their target already; by compare-and-set, so that none is lost."""
     wanted = list(lines)
     while True:
-        head = store.head(key)
-        data = store.read(key) if head else b""
+        data, token = content(store, key)
         last = {line.key: line for line in _parsed(store, key, data)}
         new = [line for line in wanted if not (line.key in last and _same(last[line.key], line))]
-        if head and not new:
+        if token and not new:
             return
         data += provenance.jsonl(line.to_json() for line in new)
-        if store.replace(key, data, head.token if head else ""):
+        if store.replace(key, data, token):
             return
 
 

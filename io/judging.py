@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from resplice.io import ledger, pool, refusals, results, sidecars, tars
+from resplice.io import ledger, pool, refusals, results, sidecars
 from resplice.io.context import Context
 from resplice.io.engines import ChainSpec, Judged
 from resplice.io.inventory import read_names
-from resplice.io.ledger import Entry
+from resplice.io.ledger import Entry, remembered
 from resplice.io.rebuild import old_tar
 from resplice.io.rows import Row
 from resplice.io.sandbox import Sandbox
-from resplice.io.store import Blob, Place
-from resplice.io.tarstate import RAW, TRANSCRIBED, TarState, open_tar
+from resplice.io.store import Changed, Place
+from resplice.io.tars import Member
+from resplice.io.tarstate import RAW, TRANSCRIBED, OpenTar, open_tar, opened
 from resplice.io.values import shown
 from resplice.io.work import Item, Planned
 from resplice.transforms import audit, provenance
-from resplice.transforms.affected import MISSING, UNREADABLE
+from resplice.transforms.affected import UNREADABLE
 from resplice.transforms.audit import RowName
 from resplice.transforms.names import stem
 from resplice.transforms.provenance import fingerprint
@@ -42,8 +44,8 @@ class Source:
 
     place: Place
     key: str
-    token: str
-    members: Mapping[Segment, tars.Member]
+    tar: OpenTar
+    members: Mapping[Segment, Member]
 
 
 class Judge:
@@ -116,9 +118,15 @@ class Judge:
     def _judged(
         self, video: Planned, rows: list[Row], before: Entry | None, former: list[Result] | None
     ) -> tuple[Entry, list[Result]]:
+        with self.source(video, rows, before) as (source, names):
+            return self._from_source(source, names, video, rows, before, former)
+
+    def _from_source(
+        self, source: Source, names: list[RowName], video: Planned, rows: list[Row], before: Entry | None,
+        former: list[Result] | None,
+    ) -> tuple[Entry, list[Result]]:  # fmt: skip
         retry = self._context.settings.run.retry
-        source, names = self.source(video, rows)
-        inputs = {"tar": self._remembered(before, source)}
+        inputs = {"tar": remembered(before, "tar", source.tar.token) or [source.tar.token, source.tar.digest()]}
         print_ = self._fingerprint(inputs["tar"][1], video)
         unchanged = before is not None and before.fingerprint == print_ and former is not None
         known = {row["segment_file"]: row for row in former or []} if unchanged else {}
@@ -136,8 +144,11 @@ class Judge:
                       counts=counts)  # fmt: skip
         return entry, made
 
-    def source(self, video: Planned, rows: list[Row]) -> tuple[Source, list[RowName]]:
-        """Return the tar to validate and the names of the rows; raise its refusal if it cannot be trusted."""
+    @contextmanager
+    def source(
+        self, video: Planned, rows: list[Row], before: Entry | None = None
+    ) -> Iterator[tuple[Source, list[RowName]]]:
+        """Give the tar to validate and the names of the rows; raise its refusal if it cannot be trusted."""
         context, id_ = self._context, video.video_id
         if provenance.rows_digest(row.columns for row in rows) != video.rows_digest:
             raise Refusal(Reason.DRIFTED, "the rows are not those of the baseline; --refresh freezes them anew")
@@ -145,34 +156,20 @@ class Judge:
         if raw.token != video.raw_token:
             raise Refusal(Reason.DRIFTED, "the raw tar is not that of the baseline; --refresh freezes it anew")
         place, key = tar_of(context, video)
-        tar = open_tar(place.store, key, id_, TRANSCRIBED)
-        if tar.state == MISSING:
-            raise Refusal(Reason.TAR_MISSING, f"there is no {key}")
-        in_corpus = not video.wrong_tar and video.repaired is None
-        if in_corpus and tar.token != video.transcribed_token:
-            raise Refusal(Reason.DRIFTED, "the transcribed tar is not that of the baseline; --refresh freezes it anew")
-        if tar.state == UNREADABLE:
-            raise Refusal(Reason.TAR_UNREADABLE, tar.detail)
-        names, _ = read_names(rows, raw.names)
-        return Source(place, key, tar.token or "", self._members(place, key, tar, names, raw.names)), names
-
-    def _members(
-        self, place: Place, key: str, tar: TarState, names: list[RowName], raw_names: frozenset[str] | None
-    ) -> dict[Segment, tars.Member]:
-        reading = audit.read_names(tar.content, names, raw_names)
-        if not reading.fits:
-            raise Refusal(Reason.TAR_UNREADABLE, f"{key} does not hold just the segments of the rows")
-        blob = place.store.open(key)
-        try:
-            members = {member.name: member for member in tars.read_members(blob)}
-        finally:
-            blob.close()
-        return {segment: members[tar.content.flacs[name]] for segment, name in reading.member_of().items()}
-
-    def _remembered(self, before: Entry | None, source: Source) -> list[str]:
-        if before and "tar" in before.inputs and before.inputs["tar"][0] == source.token:
-            return list(before.inputs["tar"])
-        return [source.token, sidecars.digest(source.place.store, source.key)]
+        with opened(place.store, key, id_, TRANSCRIBED) as tar:
+            if tar is None:
+                raise Refusal(Reason.TAR_MISSING, f"there is no {key}")
+            in_corpus = not video.wrong_tar and video.repaired is None
+            if in_corpus and tar.token != video.transcribed_token:
+                detail = "the transcribed tar is not that of the baseline; --refresh freezes it anew"
+                raise Refusal(Reason.DRIFTED, detail)
+            if not remembered(before, "tar", tar.token):
+                tar.bring()
+            names, _ = read_names(rows, raw.names)
+            try:
+                yield Source(place, key, tar, _members(key, tar, names, raw.names)), names
+            except Changed:
+                raise Refusal(Reason.DRIFTED, f"{key} changed while it was read") from None
 
     def _fingerprint(self, tar_sha256: str, video: Planned) -> str:
         return fingerprint(
@@ -187,23 +184,19 @@ class Judge:
         by_id = {row.id: row for row in rows}
         settings = self._context.settings
         made: list[Result] = []
-        blob = source.place.store.open(source.key)
-        try:
-            with pool.borrowed(settings.run.timeout_s, settings.run.memory_mb) as sandbox:
-                for segment, name in audit.in_stem_order(names):
-                    row = kept.get(stem(segment))
-                    if row is None:
-                        judged = self._judge(sandbox, blob, source.members[segment], by_id[name.id])
-                        row = self._result(video, segment, name, judged)
-                    made.append(row)
-        finally:
-            blob.close()
+        with pool.borrowed(settings.run.timeout_s, settings.run.memory_mb) as sandbox:
+            for segment, name in audit.in_stem_order(names):
+                row = kept.get(stem(segment))
+                if row is None:
+                    judged = self._judge(sandbox, source.tar, source.members[segment], by_id[name.id])
+                    row = self._result(video, segment, name, judged)
+                made.append(row)
         if "signal" not in self._chain.names:
             return made
         found = video_reasons([row if "pcm_md5" in row else None for row in made], settings.validate.signal)
         return [results.with_video_reasons(row, reasons) for row, reasons in zip(made, found, strict=True)]
 
-    def _judge(self, sandbox: Sandbox, blob: Blob, member: tars.Member, row: Row) -> Judged:
+    def _judge(self, sandbox: Sandbox, tar: OpenTar, member: Member, row: Row) -> Judged:
         """Judge one segment in the killable worker; its death is an error of this segment alone."""
         limit = self._context.settings.run.memory_mb << 19
         if member.size > limit:
@@ -211,7 +204,7 @@ class Judge:
             return Judged("failed", ("undecodable",), "decode", 0, detail=detail)
         try:
             judged: Judged = sandbox.call(
-                "resplice.io.engines:judge_segment", tars.read_member(blob, member), self._row(row), self._chain, limit
+                "resplice.io.engines:judge_segment", tar.read(member), self._row(row), self._chain, limit
             )
             return judged
         except Refusal as refusal:
@@ -260,6 +253,17 @@ class Judge:
             engine_versions=self._versions,
         )
         sidecars.write(place.store, key, sidecar)
+
+
+def _members(key: str, tar: OpenTar, names: list[RowName], raw_names: frozenset[str] | None) -> dict[Segment, Member]:
+    """Return the FLAC of each segment; refuse a tar that does not hold just the segments of the rows."""
+    if tar.state.state == UNREADABLE:
+        raise Refusal(Reason.TAR_UNREADABLE, tar.state.detail)
+    reading = audit.read_names(tar.state.content, names, raw_names)
+    if not reading.fits:
+        raise Refusal(Reason.TAR_UNREADABLE, f"{key} does not hold just the segments of the rows")
+    flacs = tar.state.content.flacs
+    return {segment: tar.members[flacs[name]] for segment, name in reading.member_of().items()}
 
 
 def _differ(former: Iterable[Result], made: Iterable[Result]) -> bool:

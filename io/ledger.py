@@ -6,12 +6,13 @@ unit with the highest `seq` (the number of the process within the run) counts.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from resplice.io import documents
-from resplice.io.store import Store
+from resplice.io.store import Store, content, mapped
 from resplice.transforms import provenance
 from resplice.transforms.records import Refusal
 
@@ -50,6 +51,12 @@ class Entry:
         return replace(self, seq=0, at="") == replace(other, seq=0, at="")
 
 
+def remembered(before: Entry | None, name: str, token: str) -> list[str] | None:
+    """Return [token, sha256] of an input that was hashed under this version token before, else None."""
+    known = before.inputs.get(name) if before else None
+    return list(known) if known and known[0] == token else None
+
+
 def folder(stage: str) -> str:
     """Return the key prefix of a stage's ledger, e.g. `runs/R/repair` → `runs/R/repair/ledger/`."""
     return f"{stage}/ledger/"
@@ -58,9 +65,15 @@ def folder(stage: str) -> str:
 def load(store: Store, stage: str) -> dict[str, Entry]:
     """Return the latest entry of every unit of a stage."""
     entries: dict[str, Entry] = {}
-    for head in store.list(folder(stage)):
-        _take(entries, read(store, head.key))
+    for found in mapped(store, lambda head: _known(store, head.key, head.token), store.list(folder(stage))):
+        _take(entries, found)
     return entries
+
+
+@functools.lru_cache(maxsize=1 << 14)
+def _known(store: Store, key: str, token: str) -> tuple[Entry, ...]:
+    """Return the entries of one version of an object: the stages of a process read the same ledgers again and again."""
+    return tuple(read(store, key))
 
 
 def read(store: Store, key: str) -> Iterator[Entry]:
@@ -72,13 +85,12 @@ def save(store: Store, stage: str, item: str, entries: Iterable[Entry]) -> None:
     """Enter the outcomes of one work item beside those of another process of the run, which are not lost."""
     key, mine = f"{folder(stage)}{item}.jsonl", list(entries)
     while True:
-        head = store.head(key)
-        before = store.read(key) if head else b""
+        before, token = content(store, key)
         latest: dict[str, Entry] = {}
         _take(latest, _parsed(store, key, before))
         _take(latest, mine)
         data = provenance.jsonl(asdict(latest[unit]) for unit in sorted(latest))
-        if (head and data == before) or store.replace(key, data, head.token if head else ""):
+        if (token and data == before) or store.replace(key, data, token):
             return
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import heapq
 import threading
 from collections.abc import Iterator
+from operator import attrgetter
 from pathlib import Path
 
-from resplice.io.store import Blob, Head, LocalStore, Store
+from resplice.io.local import LocalStore
+from resplice.io.store import Blob, Head, Store
 
 
 class OverlayStore:
@@ -28,9 +31,9 @@ class OverlayStore:
 
     def list(self, prefix: str = "") -> Iterator[Head]:
         """Yield what both layers hold, sorted."""
-        heads = {head.key: head for head in self._below.list(prefix) if not self._hidden(head.key)}
-        heads.update((head.key, head) for head in self._above.list(prefix))
-        yield from (heads[key] for key in sorted(heads))
+        above = {head.key: head for head in self._above.list(prefix)}
+        below = (head for head in self._below.list(prefix) if head.key not in above and not self._hidden(head.key))
+        yield from heapq.merge(below, above.values(), key=attrgetter("key"))
 
     def folders(self, prefix: str) -> Iterator[str]:
         """Yield the folders of both layers, sorted."""
@@ -45,9 +48,9 @@ class OverlayStore:
             return self._below
         return self._above
 
-    def open(self, key: str) -> Blob:
+    def open(self, key: str, head: Head | None = None) -> Blob:
         """Open the object of the upper layer, else of the lower one."""
-        return self._layer(key).open(key)
+        return self._layer(key).open(key, head)
 
     def read(self, key: str) -> bytes:
         """Return the object of the upper layer, else of the lower one."""

@@ -8,13 +8,15 @@ import os
 import tempfile
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 import psutil
 
-from resplice.io.store import LocalStore, Store
+from resplice.io.store import Place, Store
 
 ROUNDS = 8
 MOST_FILES = 100_000
@@ -49,17 +51,20 @@ def tells_case(folder: Path) -> bool:
         file.unlink()
 
 
-def faults(store: Store) -> list[str]:
-    """Try all that publishing relies on, on keys of our own that are removed; return what the store does not honour."""
+def faults(store: Store, rounds: int = ROUNDS) -> list[str]:
+    """Try all that publishing relies on, on keys of our own that are removed; return what the store does not honour.
+
+    `rounds` of races are held: a store may honour a condition of one request, and not of two at once.
+    """
     prefix = f"probe-{uuid.uuid4().hex}/"
     found: list[str] = []
     try:
         found += _create_only(store, f"{prefix}create")
         found += _conditional(store, f"{prefix}replace")
         found += _listed(store, prefix)
-        found += [] if all(_one_wins(store, f"{prefix}race-{n}") for n in range(ROUNDS)) else [
-            "of two creates at once, exactly one must win"
-        ]  # fmt: skip
+        for kind, race in (("creates", _creates), ("replaces of one version", _replaces)):
+            if not all(race(store, f"{prefix}{kind}-{n}") for n in range(rounds)):
+                found.append(f"of two {kind} at once, exactly one must win")
     finally:
         for head in list(store.list(prefix)):
             store.delete(head.key)
@@ -91,37 +96,56 @@ def _listed(store: Store, prefix: str) -> Iterator[str]:
         yield "a list must show just what is there"
 
 
-def _one_wins(store: Store, key: str) -> bool:
-    both, won = threading.Barrier(2), {}
+def _creates(store: Store, key: str) -> bool:
+    return _one_wins(store, key, store.create)
 
-    def create(name: bytes) -> None:
+
+def _replaces(store: Store, key: str) -> bool:
+    store.create(key, b"before")
+    head = store.head(key)
+    return head is not None and _one_wins(store, key, lambda key, data: store.replace(key, data, head.token))
+
+
+def _one_wins(store: Store, key: str, write: Callable[[str, bytes], bool]) -> bool:
+    both = threading.Barrier(2)
+
+    def at_once(data: bytes) -> bool:
         both.wait()
-        won[name] = store.create(key, name)
+        return write(key, data)
 
-    threads = [threading.Thread(target=create, args=(name,)) for name in (b"a", b"b")]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    winners = [name for name, did in won.items() if did]
+    with ThreadPoolExecutor(2) as pool:
+        won = dict(zip((b"a", b"b"), pool.map(at_once, (b"a", b"b")), strict=True))
+    winners = [data for data, did in won.items() if did]
     return len(winners) == 1 and store.read(key) == winners[0]
 
 
-def holds_tar(folder: Path) -> bool:
-    """Return whether a tar is among the first entries of a folder. OSError if it cannot be read."""
-    with os.scandir(folder) as entries:
-        return any(entry.name.endswith(".tar") for entry in islice(entries, MOST_FILES))
+@dataclass(frozen=True)
+class Tars:
+    """The tars among the first objects of a root: how many, their bytes, those of the largest; `whole`: of all."""
+
+    count: int
+    bytes: int
+    largest: int
+    whole: bool
 
 
-def tar_sizes(folder: Path) -> tuple[int, int, bool]:
-    """Return (bytes of all, bytes of the largest, whether these are all) of the first tars of a folder."""
-    total = largest = 0
-    with os.scandir(folder) as entries:
-        for entry in islice(entries, MOST_FILES):
-            if entry.name.endswith(".tar") and entry.is_file():
-                size = entry.stat().st_size
-                total, largest = total + size, max(largest, size)
-        return total, largest, next(entries, None) is None
+def tars(place: Place) -> Tars:
+    """Look at the first objects directly below a root. OSError or UserError if it cannot be read."""
+    count = total = largest = 0
+    with contextlib.closing(_entries(place)) as entries:
+        for name, size in islice(entries, MOST_FILES):
+            if name.endswith(".tar") and size is not None:
+                count, total, largest = count + 1, total + size, max(largest, size)
+        return Tars(count, total, largest, next(entries, None) is None)
+
+
+def _entries(place: Place) -> Generator[tuple[str, int | None], None, None]:
+    """Yield name and bytes of what lies below a root, in any order; a folder has no bytes."""
+    if not place.local:
+        yield from ((head.key, head.size) for head in place.store.list())
+        return
+    with os.scandir(place.url) as entries:
+        yield from ((entry.name, entry.stat().st_size if entry.is_file() else None) for entry in entries)
 
 
 def memory_bytes() -> int:
@@ -131,8 +155,3 @@ def memory_bytes() -> int:
         with contextlib.suppress(OSError, ValueError):  # no such file, or "max"
             limits.append(int(Path(file).read_text()))
     return min(limits)
-
-
-def local_store(folder: Path) -> Store:
-    """Return the store of a folder."""
-    return LocalStore(str(folder))

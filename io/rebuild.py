@@ -11,20 +11,21 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from resplice.io import ledger, pool, sidecars, tars
+from resplice.io import ledger, pool, sidecars
 from resplice.io.context import Context
 from resplice.io.cut import Cut, Regenerated, write_json
 from resplice.io.inventory import read_names
-from resplice.io.ledger import Entry
+from resplice.io.ledger import Entry, remembered
 from resplice.io.rows import Row
 from resplice.io.sandbox import Sandbox
 from resplice.io.snapshots import object_key
 from resplice.io.spool import Spool
-from resplice.io.store import Blob, Place
-from resplice.io.tarstate import RAW, TRANSCRIBED, TarState, open_tar
+from resplice.io.store import Changed, Place
+from resplice.io.tars import Member
+from resplice.io.tarstate import RAW, TRANSCRIBED, OpenTar, opened
 from resplice.io.work import Item, Planned
 from resplice.transforms import provenance, repack
-from resplice.transforms.affected import MISSING, OK, UNREADABLE
+from resplice.transforms.affected import UNREADABLE
 from resplice.transforms.audit import RowName, in_stem_order
 from resplice.transforms.names import stem
 from resplice.transforms.provenance import fingerprint
@@ -72,15 +73,24 @@ class Rebuild:
             return before if before and entry.same_as(before) else entry
 
     def _rebuilt(self, video: Planned, rows: list[Row], before: Entry | None) -> Entry:
+        with opened(self._context.raw.store, f"{video.video_id}.tar", video.video_id, RAW) as raw:
+            if raw is None:
+                raise Refusal(Reason.RAW_MISSING, f"there is no {video.video_id}.tar")
+            try:
+                return self._from_raw(raw, video, rows, before)
+            except Changed:
+                raise Refusal(Reason.DRIFTED, "the raw tar changed while it was read") from None
+
+    def _from_raw(self, raw: OpenTar, video: Planned, rows: list[Row], before: Entry | None) -> Entry:
         context, id_ = self._context, video.video_id
-        raw = self._raw(video)
+        self._check_raw(raw, video, before)
         rows_digest = provenance.rows_digest(row.columns for row in rows)
         if self._frozen and rows_digest != video.rows_digest:
             raise Refusal(Reason.DRIFTED, "the rows are not those of the baseline; --refresh freezes them anew")
-        names, bad = read_names(rows, raw.names)
+        names, bad = read_names(rows, raw.state.names)
         repack.check_names(names, bad)
         metadata = self._metadata(video, raw)
-        inputs = {"raw": self._remembered(before, "raw", context.raw, f"{id_}.tar", raw.token)}
+        inputs = {"raw": remembered(before, "raw", raw.token) or [raw.token, raw.digest()]}
         print_ = self._fingerprint(inputs["raw"][1], rows_digest, metadata)
         tar_key = f"{self._stage}/transcribed/{tar_name(id_)}"
         intact = before is not None and before.fingerprint == print_ and self._intact(before, tar_key)
@@ -94,46 +104,38 @@ class Rebuild:
             index, sha = spool.write_tar(tar.file)
             self._check_same(before, print_, sha, id_)
             context.workspace.store.replace(tar_key, Path(tar.name), None)
-            if not spool.is_in(context.workspace.store, tar_key):
+            token = spool.token_in(context.workspace.store, tar_key, Path(tar.name))
+            if not token:
                 raise RuntimeError(f"{id_}: the repaired tar does not read back as it was written")
-        inputs["tar"] = ["", sha]
+            size = Path(tar.name).stat().st_size
+        inputs["tar"] = [token, sha]
         evidence = {
             "fingerprint": print_,
             "rows_digest": rows_digest,
             "metadata_sha256": provenance.sha256(metadata),
             "plugins": self._plugins,
         }
-        return self._finish(id_, tar_key, inputs, index, pieces, evidence)
+        return self._finish(id_, (tar_key, size), (raw.size, inputs), index, pieces, evidence)
 
-    def _raw(self, video: Planned) -> TarState:
-        """Return the raw tar of a video, as the baseline froze it."""
-        raw = open_tar(self._context.raw.store, f"{video.video_id}.tar", video.video_id, RAW)
-        if raw.state == MISSING:
-            raise Refusal(Reason.RAW_MISSING, f"there is no {video.video_id}.tar")
+    def _check_raw(self, raw: OpenTar, video: Planned, before: Entry | None) -> None:
+        """Refuse a raw tar that is not as the baseline froze it, or cannot be read."""
         if self._frozen and raw.token != video.raw_token:
             detail = (
                 f"the raw tar is version {raw.token}, the baseline saw {video.raw_token}; --refresh freezes it anew"
             )
             raise Refusal(Reason.DRIFTED, detail)
-        if raw.state == UNREADABLE:
-            raise Refusal(Reason.RAW_UNREADABLE, raw.detail)
-        return raw
+        if not remembered(before, "raw", raw.token):
+            raw.bring()
+        if raw.state.state == UNREADABLE:
+            raise Refusal(Reason.RAW_UNREADABLE, raw.state.detail)
 
-    def _metadata(self, video: Planned, raw: TarState) -> bytes:
+    def _metadata(self, video: Planned, raw: OpenTar) -> bytes:
         """Return metadata.json: the readable old transcribed tar's, else the raw tar's, else an empty object."""
-        context, id_ = self._context, video.video_id
-        place, key = old_tar(context, video)
-        for store, name, tar in (
-            (place.store, key, open_tar(place.store, key, id_, TRANSCRIBED)),
-            (context.raw.store, f"{id_}.tar", raw),
-        ):
-            if tar.state == OK and tar.content.metadata is not None:
-                blob = store.open(name)
-                try:
-                    found = next(m for m in tars.read_members(blob) if m.name == tar.content.metadata)
-                    return tars.read_member(blob, found)
-                finally:
-                    blob.close()
+        place, key = old_tar(self._context, video)
+        with opened(place.store, key, video.video_id, TRANSCRIBED) as old:
+            for tar in (old, raw):
+                if tar is not None and tar.state.content.metadata is not None:
+                    return tar.read(tar.members[tar.state.content.metadata])
         return b"{}\n"
 
     def _fingerprint(self, raw_sha256: str, rows_digest: str, metadata: bytes) -> str:
@@ -149,12 +151,6 @@ class Rebuild:
             tools=sidecars.tools(),
         )
 
-    def _remembered(self, before: Entry | None, name: str, place: Place, key: str, token: str | None) -> list[Any]:
-        """Return [token, sha256] of an input: remembered under the same token, else hashed."""
-        if before and name in before.inputs and before.inputs[name][0] == token:
-            return list(before.inputs[name])
-        return [token, sidecars.digest(place.store, key)]
-
     def _intact(self, before: Entry, tar_key: str) -> bool:
         """Return whether the artifact of an entry is there, finished, and what it was."""
         store = self._context.workspace.store
@@ -169,48 +165,40 @@ class Rebuild:
             return True
         return bool(sidecars.digest(store, tar_key) == sha)
 
-    def _regenerate(self, raw: TarState, names: Sequence[RowName], id_: str, spool: Spool) -> Pieces:
+    def _regenerate(self, raw: OpenTar, names: Sequence[RowName], id_: str, spool: Spool) -> Pieces:
         """Cut every original into the spool; raise the first refusal of the contract's order that holds."""
-        settings = self._context.settings
+        settings, flacs = self._context.settings, raw.state.content.flacs
         pieces: Pieces = {}
         skip: set[str] = set()
         if settings.repair.originals_without_rows == "leave_out":
-            skip = set(repack.originals_without_rows(raw.content.flacs, names))
+            skip = set(repack.originals_without_rows(flacs, names))
         failed: Refusal | None = None
-        blob = self._context.raw.store.open(f"{id_}.tar")
-        try:
-            if blob.token != raw.token:
-                raise Refusal(Reason.DRIFTED, "the raw tar changed while it was read")
-            members = {member.name: member for member in tars.read_members(blob)}
-            with pool.borrowed(settings.run.timeout_s, settings.run.memory_mb) as sandbox:
-                for original in sorted(set(raw.content.flacs) - skip):
-                    member = members[raw.content.flacs[original]]
-                    try:
-                        flac, made = self._cut(sandbox, blob, member, only_check=failed is not None)
-                    except Damage as damage:
-                        raise Refusal(Reason.SEGMENT_UNDECODABLE, str(damage), stem(Segment(original))) from None
-                    except Refusal as refusal:
-                        failed = failed or Refusal(refusal.reason, refusal.detail, stem(Segment(original)))
-                        continue
-                    for segment, cut in zip(repack.number_pieces(original, len(made.cuts)), made.cuts, strict=True):
-                        pieces[segment] = _piece(segment, cut, made.rate)
-                        spool.add(member_names(id_, stem(segment))[0], flac if cut.flac is None else cut.flac)
-        finally:
-            blob.close()
-        absent = {n.segment.original for n in names if n.segment} - set(raw.content.flacs)
+        with pool.borrowed(settings.run.timeout_s, settings.run.memory_mb) as sandbox:
+            for original in sorted(set(flacs) - skip):
+                try:
+                    flac, made = self._cut(sandbox, raw, raw.members[flacs[original]], only_check=failed is not None)
+                except Damage as damage:
+                    raise Refusal(Reason.SEGMENT_UNDECODABLE, str(damage), stem(Segment(original))) from None
+                except Refusal as refusal:
+                    failed = failed or Refusal(refusal.reason, refusal.detail, stem(Segment(original)))
+                    continue
+                for segment, cut in zip(repack.number_pieces(original, len(made.cuts)), made.cuts, strict=True):
+                    pieces[segment] = _piece(segment, cut, made.rate)
+                    spool.add(member_names(id_, stem(segment))[0], flac if cut.flac is None else cut.flac)
+        absent = {n.segment.original for n in names if n.segment} - set(flacs)
         if failed and not absent:
             raise failed
         repack.check_segments(pieces, [n for n in names if n.segment])
         repack.check_durations(pieces, names, settings.repair.duration_tolerance_s)
         return pieces
 
-    def _cut(self, sandbox: Sandbox, blob: Blob, member: tars.Member, only_check: bool) -> tuple[bytes, Regenerated]:
+    def _cut(self, sandbox: Sandbox, raw: OpenTar, member: Member, only_check: bool) -> tuple[bytes, Regenerated]:
         """Cut one original in the killable worker; `only_check`: decode it, and cut nothing."""
         settings = self._context.settings
         limit = settings.run.memory_mb << 19
         if member.size > limit:
             raise Damage("flac_too_large", f"{member.size} bytes, {limit} allowed; raise run.memory_mb")
-        flac = tars.read_member(blob, member)
+        flac = raw.read(member)
         if only_check:
             sandbox.call("resplice.io.cut:check", flac, limit)
             return flac, Regenerated(0, ())
@@ -247,27 +235,27 @@ class Rebuild:
             )
 
     def _finish(
-        self, id_: str, tar_key: str, inputs: dict[str, Any], index: Sequence[Mapping[str, Any]], pieces: Pieces,
-        evidence: Mapping[str, Any],
+        self, id_: str, tar: tuple[str, int], given: tuple[int, dict[str, Any]], index: Sequence[Mapping[str, Any]],
+        pieces: Pieces, evidence: Mapping[str, Any],
     ) -> Entry:  # fmt: skip
-        context, place = self._context, self._context.workspace
-        place.store.replace(index_key(tar_key), provenance.document(index), None)
+        """Write index and sidecar; `tar` is its key and bytes, `given` the bytes of the raw tar, and the digests."""
+        context, place, (tar_key, size), (raw_bytes, inputs) = self._context, self._context.workspace, tar, given
+        listed = provenance.document(index)
+        place.store.replace(index_key(tar_key), listed, None)
         counts = {"segments": len(pieces), "seconds": round(sum(p.duration_s for p in pieces.values()), 3)}
         sidecar = sidecars.content(
             context,
             "repaired-tar",
             stats=counts,
-            inputs={"raw": sidecars.described(context.raw, f"{id_}.tar", inputs["raw"][1])},
+            inputs={"raw": sidecars.known(context.raw, f"{id_}.tar", inputs["raw"][1], raw_bytes)},
             outputs={
-                "tar": sidecars.described(place, tar_key, inputs["tar"][1]),
-                "index": sidecars.described(place, index_key(tar_key)),
+                "tar": sidecars.known(place, tar_key, inputs["tar"][1], size),
+                "index": sidecars.known(place, index_key(tar_key), provenance.sha256(listed), len(listed)),
             },
             video_id=id_,
             **evidence,
         )
         sidecars.write(place.store, tar_key, sidecar)
-        head = place.store.head(tar_key)
-        inputs = {**inputs, "tar": [head.token if head else "", inputs["tar"][1]]}
         return Entry(
             id_, "done", evidence["fingerprint"], context.run.seq, at=provenance.now(), inputs=inputs, counts=counts
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
@@ -49,8 +50,9 @@ class Summary:
 
 def put(store: Store, key: str, data: bytes) -> bool:
     """Write an object unless it holds just these bytes already; return whether it was written."""
-    if store.head(key) is not None and store.read(key) == data:
-        return False
+    with contextlib.suppress(FileNotFoundError):
+        if store.read(key) == data:
+            return False
     return store.replace(key, data, None)
 
 

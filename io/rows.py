@@ -94,14 +94,15 @@ class Rows:
 
     def statuses(self) -> dict[str, str | None]:
         """Return the validation_status of every video of the videos table."""
-        return self._statuses([])
+        return self._statuses(self._videos_table(), [])
 
     def status_of(self, video_ids: Sequence[str]) -> dict[str, str | None]:
         """Return the current validation_status of some videos (absent: no such video)."""
+        table = self._videos_table()
         found: dict[str, str | None] = {}
         for first in range(0, len(video_ids), _IN):
             part = video_ids[first : first + _IN]
-            statuses = self._statuses([self._videos_table().is_one_of(self._videos.video_id, part)])
+            statuses = self._statuses(table, [table.is_one_of(self._videos.video_id, part)])
             found |= {video: statuses[video] for video in part if video in statuses}
         return found
 
@@ -110,7 +111,8 @@ class Rows:
 
         Rows without a video_id come with the range that has no lower bound.
         """
-        key = self._rows_table().key(self._columns.video_id)
+        table = self._rows_table()
+        key = table.key(self._columns.video_id)
 
         def where(last: str | None) -> list[sa.ColumnElement[bool]]:
             lower = after if last is None else last
@@ -119,7 +121,7 @@ class Rows:
                 found.append(key <= until if found else sa.or_(key <= until, key.is_(None)))
             return found
 
-        return self._resumed(where)
+        return self._resumed(table, where)
 
     def among(self, video_ids: Iterable[str], by_column: bool = True) -> Iterator[Row]:
         """Yield the rows of some videos, sorted by video and id; "" is the id of rows that have none."""
@@ -130,7 +132,7 @@ class Rows:
             some = table.is_one_of(name, left)
             return [sa.or_(some, table.key(name).is_(None)) if "" in left else some]
 
-        return (row for row in self._resumed(where, by_column) if row.video_id in wanted)
+        return (row for row in self._resumed(table, where, by_column) if row.video_id in wanted)
 
     def of(self, video_ids: Sequence[str]) -> dict[str, list[Row]]:
         """Return the rows of some videos; a video without rows has an empty list."""
@@ -140,17 +142,17 @@ class Rows:
                 found[row.video_id].append(row)
         return found
 
-    def _resumed(self, where: _Where, by_column: bool = True) -> Iterator[Row]:
+    def _resumed(self, table: Table, where: _Where, by_column: bool = True) -> Iterator[Row]:
         """Yield the rows that fulfil `where(None)`; if the connection is lost, go on behind the last whole video.
 
         `where(last)` leaves those of the videos up to `last`. Behind a video, not behind a row: ids need not be unique.
         """
         last: str | None = None
-        stuck, by_column = 0, by_column and self._rows_table().columnar
+        stuck, by_column = 0, by_column and table.columnar
         while True:
             whole: list[Row] = []
             try:
-                for row in self._begun(where(last), by_column):
+                for row in self._begun(table, where(last), by_column):
                     if whole and row.video_id != whole[0].video_id:
                         yield from whole
                         stuck, last, whole = 0, whole[0].video_id, []
@@ -164,17 +166,15 @@ class Rows:
                 if isinstance(error, SnapshotLost) or stuck > _STUCK:
                     raise
 
-    def _begun(self, where: list[sa.ColumnElement[bool]], by_column: bool) -> Iterator[Row]:
+    def _begun(self, table: Table, where: list[sa.ColumnElement[bool]], by_column: bool) -> Iterator[Row]:
         """Yield rows in order; wait until the database is there and has given the first ones."""
-        table = self._rows_table()
         columns = [table.selected(name) for name in table.kinds]
         order = [table.key(self._columns.video_id).nulls_first(), table.order(self._columns.id)]
         query = sa.select(*columns).select_from(table.table).where(*where).order_by(*order)
         pages = patiently(lambda: _started(self._pages(query, by_column)))
-        return (row for page in pages for row in self._page(page))
+        return (row for page in pages for row in self._page(table, page))
 
-    def _statuses(self, where: list[sa.ColumnElement[bool]]) -> dict[str, str | None]:
-        table = self._videos_table()
+    def _statuses(self, table: Table, where: list[sa.ColumnElement[bool]]) -> dict[str, str | None]:
         columns = (table.selected(name) for name in (self._videos.video_id, self._videos.validation_status))
         query = sa.select(*columns).select_from(table.table).where(*where)
         return {
@@ -203,9 +203,9 @@ class Rows:
             for part in result.partitions():
                 yield dict(zip(names, zip(*part, strict=True), strict=True))
 
-    def _page(self, values: _Page) -> Iterator[Row]:
+    def _page(self, table: Table, values: _Page) -> Iterator[Row]:
         """Yield some rows, given by column: a function for each value costs more than all that is done to it."""
-        ours, table = self._columns, self._rows_table()
+        ours = self._columns
         whole = table.is_integer(ours.id)
         json_ = [json_values(column, table.kinds[name]) for name, column in values.items()]
         found = zip(

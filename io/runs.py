@@ -10,7 +10,7 @@ from typing import Any
 
 from resplice.io import documents, sidecars
 from resplice.io.context import Context
-from resplice.io.store import Store
+from resplice.io.store import Store, content
 from resplice.transforms import provenance
 
 
@@ -21,11 +21,14 @@ def begin(context: Context) -> Context:
 
     def add(record: dict[str, Any]) -> None:
         nonlocal number
-        number = len(record["processes"]) + 1
-        record["processes"].append(
-            {"seq": number, "command": run.command, "argv": list(run.argv), "start": run.started_at, "end": None,
-             "exit": None, "counts": {}, "seconds": {}, "host": platform.node(), "pid": os.getpid(), "at_work": None}
-        )  # fmt: skip
+        me = {"command": run.command, "start": run.started_at, "host": platform.node(), "pid": os.getpid()}
+        mine = [process["seq"] for process in record["processes"] if me.items() <= process.items()]
+        number = mine[0] if mine else len(record["processes"]) + 1  # a try whose answer was lost has added it
+        if not mine:
+            record["processes"].append(
+                {**me, "seq": number, "argv": list(run.argv), "end": None, "exit": None, "counts": {}, "seconds": {},
+                 "at_work": None}
+            )  # fmt: skip
 
     _update(context, add)
     return replace(context, run=replace(run, seq=number))
@@ -57,10 +60,10 @@ def _update(context: Context, change: Callable[[dict[str, Any]], None]) -> None:
     """Change the record by compare-and-set: two processes of one run lose nothing."""
     store, key = context.workspace.store, f"runs/{context.run.id}/run.json"
     while True:
-        head = store.head(key)
-        record = documents.load(store, key) if head else {"run_id": context.run.id, "processes": []}
+        data, token = content(store, key)
+        record = documents.of(store, key, data) if token else {"run_id": context.run.id, "processes": []}
         change(record)
         record["arguments"] = dict(sorted(context.run.args))
         record["versions"] = {"resplice": provenance.VERSION, **sidecars.environment()["packages"]}
-        if store.replace(key, provenance.document(record), head.token if head else ""):
+        if store.replace(key, provenance.document(record), token):
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import importlib.metadata
@@ -15,23 +16,31 @@ from typing import Any
 
 from resplice.io import documents
 from resplice.io.context import Context
-from resplice.io.store import Place, Store
+from resplice.io.store import Place, Store, sha256_of
 from resplice.transforms import provenance
 
 SUFFIX = ".manifest.json"
 _SCHEMA = "resplice-{kind}-manifest-v1"
 _PACKAGES = ("apache-beam", "numpy", "pyarrow", "soundfile", "sqlalchemy")
-_CHUNK = 1 << 20
 _STARTED = time.monotonic()
 
 
 def described(place: Place, key: str, sha256: str | None = None) -> dict[str, Any]:
     """Return what a sidecar says of one object; its digest is taken now unless it is known."""
-    head = place.store.head(key)
-    if head is None:
-        return {"path": place.path(key), "exists": False, "kind": "missing"}
-    sha = sha256 or digest(place.store, key)
-    return {"path": place.path(key), "exists": True, "kind": "file", "sha256": sha, "bytes": head.size}
+    try:
+        if sha256 is None:
+            with contextlib.closing(place.store.open(key)) as blob:
+                return known(place, key, sha256_of(blob, 0, blob.size), blob.size)
+        if head := place.store.head(key):
+            return known(place, key, sha256, head.size)
+    except FileNotFoundError:
+        pass
+    return {"path": place.path(key), "exists": False, "kind": "missing"}
+
+
+def known(place: Place, key: str, sha256: str, size: int) -> dict[str, Any]:
+    """Return what a sidecar says of an object that was just read or written."""
+    return {"path": place.path(key), "exists": True, "kind": "file", "sha256": sha256, "bytes": size}
 
 
 def described_folder(path: Path) -> dict[str, Any]:
@@ -55,14 +64,8 @@ def file_digest(path: Path) -> str:
 
 def digest(store: Store, key: str) -> str:
     """Return the SHA-256 of an object, read in blocks."""
-    blob = store.open(key)
-    try:
-        sha = hashlib.sha256()
-        for offset in range(0, blob.size, _CHUNK):
-            sha.update(blob.read_at(offset, _CHUNK))
-        return sha.hexdigest()
-    finally:
-        blob.close()
+    with contextlib.closing(store.open(key)) as blob:
+        return sha256_of(blob, 0, blob.size)
 
 
 def content(

@@ -20,6 +20,7 @@ from resplice.io.store import Head, Place, Store
 from resplice.transforms import provenance
 from resplice.transforms.records import Damage, Exit, UserError
 from resplice.transforms.replace import HISTORY, Shard, Snapshot, Tar, as_found, live_shards
+from resplice.transforms.settings import StoreOptions
 
 _NAME = re.compile(r"snapshots/([0-9]{8})\.json")
 
@@ -134,12 +135,12 @@ def open_shard(workspace: Store, validation: Store, shard: Shard) -> tuple[Store
     return (workspace, shard.key) if shard.key else (validation, shard.source)
 
 
-def dataset(workspace: str, number: int | None = None) -> ds.Dataset:
+def dataset(workspace: str, number: int | None = None, options: StoreOptions | None = None) -> ds.Dataset:
     """Return the results of a snapshot (the latest if no number is given; 0: history as found) as an in-memory pyarrow
     dataset: every column of every shard (matched by name), without the rows of dropped videos. Without any snapshot it
-    is empty.
+    is empty. `options` tell how an object store is reached, as [store] does.
     """
-    store = Place(workspace).store
+    store = Place(workspace, options=options or StoreOptions()).store
     snapshot = as_found(latest(store)) if number == 0 else latest(store) if number is None else load(store, number)
     tables = {shard.source: without(read_all(store, shard.key), shard.drop) for shard in snapshot.shards}
     schema = unified({source: table.schema for source, table in tables.items()})

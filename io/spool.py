@@ -5,9 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
 from typing import IO, Any
 
 from resplice.io import tars
+from resplice.io.local import LocalBlob
 from resplice.io.store import Store
 
 _CHUNK = 1 << 20
@@ -42,28 +45,21 @@ class Spool:
         file.flush()
         return index, hashed.sha.hexdigest()
 
-    def is_in(self, store: Store, key: str) -> bool:
-        """Return whether a published tar, read anew, has just these members with just these bytes."""
-        blob = store.open(key)
-        try:
-            found = {member.name: member for member in tars.read_members(blob)}
-            sizes = {name: size for name, (_, size) in self._members.items()}
-            return sizes == {name: member.size for name, member in found.items()} and all(
-                blob.read_at(found[name].offset + at, len(chunk)) == chunk
-                for name in sizes
-                for at, chunk in self._chunks(name)
+    def token_in(self, store: Store, key: str, tar: Path) -> str:
+        """Return the version of a published tar that reads back as `tar` does, whose members are these; else ""."""
+        sizes = {name: size for name, (_, size) in self._members.items()}
+        with closing(LocalBlob(tar)) as made, closing(store.open(key)) as blob:
+            same = (
+                sizes == {member.name: member.size for member in tars.read_members(made)}
+                and blob.size == made.size
+                and all(blob.read_at(at, _CHUNK) == made.read_at(at, _CHUNK) for at in range(0, made.size, _CHUNK))
             )
-        finally:
-            blob.close()
-
-    def _chunks(self, name: str) -> Iterator[tuple[int, bytes]]:
-        """Yield the bytes of a member, each block with where it begins in it."""
-        offset, size = self._members[name]
-        for at in range(0, size, _CHUNK):
-            yield at, os.pread(self._file.fileno(), min(_CHUNK, size - at), offset + at)
+            return blob.token if same else ""
 
     def _hashed(self, name: str, sha: Any) -> Iterator[bytes]:
-        for _, chunk in self._chunks(name):
+        offset, size = self._members[name]
+        for at in range(0, size, _CHUNK):
+            chunk = os.pread(self._file.fileno(), min(_CHUNK, size - at), offset + at)
             sha.update(chunk)
             yield chunk
 
@@ -78,11 +74,3 @@ class _Hashed:
     def write(self, data: bytes) -> None:
         self.sha.update(data)
         self._file.write(data)
-
-
-def digest(blob: tars.Source, member: tars.Member) -> str:
-    """Return the SHA-256 of a member, read in blocks."""
-    sha = hashlib.sha256()
-    for offset in range(0, member.size, _CHUNK):
-        sha.update(blob.read_at(member.offset + offset, min(_CHUNK, member.size - offset)))
-    return sha.hexdigest()

@@ -1,4 +1,4 @@
-"""One protocol for every place that holds objects, and the local folder that implements it.
+"""One protocol for every place that holds objects, and the roots that jobs carry.
 
 A store holds immutable-looking objects under `/`-separated keys. What is published is created once
 (`create`) or replaced as a whole against a version token (`replace`); nothing is ever half-written under
@@ -8,31 +8,34 @@ its final name.
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
+import hashlib
 import os
-import shutil
-import tempfile
 import threading
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
-from stat import S_ISREG
-from typing import IO, Protocol
+from typing import Protocol, TypeVar
 
 from resplice.transforms.records import UserError
+from resplice.transforms.settings import StoreOptions
 
-_TEMPORARY = ".resplice-tmp-"
+_T = TypeVar("_T")
+_R = TypeVar("_R")
 _CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
 class Head:
-    """What a store knows of an object without reading it; `token` changes whenever the object does."""
+    """What a store knows of an object without reading it; another content has another `token`."""
 
     key: str
     size: int
     token: str
+
+
+class Changed(OSError):
+    """An object that is being read is not the version any more that was opened."""
 
 
 class Blob(Protocol):
@@ -42,7 +45,7 @@ class Blob(Protocol):
     token: str
 
     def read_at(self, offset: int, length: int) -> bytes:
-        """Return up to `length` bytes from `offset`; fewer only at the end."""
+        """Return up to `length` bytes from `offset`; fewer only at the end. Raises Changed if the version is gone."""
         ...
 
     def close(self) -> None:
@@ -53,11 +56,16 @@ class Blob(Protocol):
 class Store(Protocol):
     """Where objects live. Missing objects: `head` gives None, `open` and `read` raise FileNotFoundError.
 
-    `connections`: how many requests at once are worth their threads; 1 where nothing is waited for.
+    `connections`: how many requests at once are worth their threads; 1 where nothing is waited for, so that reading in
+    place costs nothing.
     """
 
     url: str
     connections: int
+
+    def __hash__(self) -> int:
+        """Tell stores apart."""
+        ...
 
     def list(self, prefix: str = "") -> Iterator[Head]:
         """Yield the objects whose key begins with `prefix`, sorted by key."""
@@ -71,8 +79,8 @@ class Store(Protocol):
         """Return what is known of one object, or None."""
         ...
 
-    def open(self, key: str) -> Blob:
-        """Open one object for reading at offsets."""
+    def open(self, key: str, head: Head | None = None) -> Blob:
+        """Open one object for reading at offsets; `head`, if it is known already, may spare a request."""
         ...
 
     def read(self, key: str) -> bytes:
@@ -84,7 +92,9 @@ class Store(Protocol):
         ...
 
     def replace(self, key: str, data: bytes | Path, token: str | None) -> bool:
-        """Write an object only if its version is still `token` (None: whatever it is); return whether it was."""
+        """Write an object only if its version is still `token` ("": if there is none; None: whatever it is); return
+        whether it was written.
+        """
         ...
 
     def copy(self, source: str, key: str) -> None:
@@ -96,179 +106,44 @@ class Store(Protocol):
         ...
 
 
-class LocalBlob:
-    """An open local file."""
-
-    def __init__(self, path: Path) -> None:
-        self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        stat = os.fstat(self._fd)
-        self.size = stat.st_size
-        self.token = local_token(stat)
-
-    def read_at(self, offset: int, length: int) -> bytes:
-        """Return up to `length` bytes from `offset`; fewer only at the end."""
-        return os.pread(self._fd, length, offset)
-
-    def close(self) -> None:
-        """Close the file."""
-        os.close(self._fd)
-
-
-def local_token(stat: os.stat_result) -> str:
-    """Return the version token of a local file: size, mtime_ns, ctime_ns and inode."""
-    return f"{stat.st_size}-{stat.st_mtime_ns}-{stat.st_ctime_ns}-{stat.st_ino}"
-
-
-class LocalStore:
-    """A local folder. Writes go to a temporary file beside the target, are synced, then linked or renamed."""
-
-    connections = 1
-
-    def __init__(self, root: str) -> None:
-        self.url = root
-        self._root = Path(root)
-
-    def list(self, prefix: str = "") -> Iterator[Head]:
-        """Yield the files whose relative path begins with `prefix`, sorted by it."""
-        folder, _, _ = prefix.rpartition("/")
-        for key in sorted(self._keys(folder)):
-            if key.startswith(prefix) and (head := self.head(key)) is not None:
-                yield head
-
-    def folders(self, prefix: str) -> Iterator[str]:
-        """Yield the names of the folders directly below one."""
-        folder = self._root / prefix
-        yield from sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else ()
-
-    def _keys(self, folder: str) -> Iterator[str]:
-        for path, folders, files in os.walk(self._root / folder):
-            folders.sort()
-            inside = Path(path).relative_to(self._root).as_posix()
-            start = "" if inside == "." else inside + "/"
-            yield from (start + name for name in files if not name.startswith(_TEMPORARY))
-
-    def head(self, key: str) -> Head | None:
-        """Return size and token of a file, or None."""
-        try:
-            stat = (self._root / key).stat()
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except OSError as error:
-            if error.errno == errno.ENAMETOOLONG:
-                return None
-            raise
-        if not S_ISREG(stat.st_mode):
-            return None
-        return Head(key, stat.st_size, local_token(stat))
-
-    def open(self, key: str) -> LocalBlob:
-        """Open a file for reading at offsets; a folder is no object."""
-        if self.head(key) is None:
-            raise FileNotFoundError(errno.ENOENT, "no such object", str(self._root / key))
-        return LocalBlob(self._root / key)
-
-    def read(self, key: str) -> bytes:
-        """Return a whole file."""
-        return (self._root / key).read_bytes()
-
-    def create(self, key: str, data: bytes | Path) -> bool:
-        """Write a file only if there is none: a hard link is atomic and never overwrites."""
-        target = self._root / key
-        if target.exists():
-            return False
-        with self._temporary(target, data) as temporary:
-            try:
-                os.link(temporary, target)
-            except FileExistsError:
-                return False
-        sync_folder(target.parent)
-        return True
-
-    def replace(self, key: str, data: bytes | Path, token: str | None) -> bool:
-        """Write a file if its version is still `token`, under a lock on its folder."""
-        target = self._root / key
-        with self._temporary(target, data) as temporary, _locked(target.parent):
-            if token is not None:
-                head = self.head(key)
-                if (head.token if head else "") != token or target.is_dir():
-                    return False
-            temporary.replace(target)
-        sync_folder(target.parent)
-        return True
-
-    def copy(self, source: str, key: str) -> None:
-        """Create `key` as a hard link to `source`, or as a copy where links are not possible."""
-        target = self._root / key
-        target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            os.link(self._root / source, target)
-        except FileExistsError:
-            return
-        except OSError:
-            self.create(key, self._root / source)
-
-    def delete(self, key: str) -> None:
-        """Remove a file."""
-        (self._root / key).unlink(missing_ok=True)
-
-    @contextlib.contextmanager
-    def _temporary(self, target: Path, data: bytes | Path) -> Iterator[Path]:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=_TEMPORARY, dir=target.parent)
-        temporary = Path(name)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                _fill(file, data)
-                file.flush()
-                os.fchmod(file.fileno(), 0o666 & ~_UMASK)
-                os.fsync(file.fileno())
-            yield temporary
-        finally:
-            temporary.unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask
-
-
-_UMASK = _umask()
-
-
-def _fill(file: IO[bytes], data: bytes | Path) -> None:
-    if isinstance(data, bytes):
-        file.write(data)
-    else:
-        with data.open("rb") as source:
-            shutil.copyfileobj(source, file, _CHUNK)
-
-
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    handle = os.open(folder, os.O_RDONLY)
+def content(store: Store, key: str) -> tuple[bytes, str]:
+    """Return a small object and its version, as `replace` takes it: both are empty if there is none."""
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
+        with contextlib.closing(store.open(key)) as blob:
+            return blob.read_at(0, blob.size), blob.token
+    except FileNotFoundError:
+        return b"", ""
 
 
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable."""
-    handle = os.open(folder, os.O_RDONLY)
+def sha256_of(blob: Blob, offset: int, length: int) -> str:
+    """Return the SHA-256 of a part of an object, read in blocks."""
+    sha = hashlib.sha256()
+    for at in range(offset, offset + length, _CHUNK):
+        sha.update(blob.read_at(at, min(_CHUNK, offset + length - at)))
+    return sha.hexdigest()
+
+
+def mapped(store: Store, function: Callable[[_T], _R], items: Iterable[_T]) -> Iterator[_R]:
+    """Yield what a function that waits for the store makes of each item, in order, over the store's connections."""
+    if store.connections == 1:
+        yield from map(function, items)
+        return
+    pool = ThreadPoolExecutor(store.connections)
     try:
-        os.fsync(handle)
+        yield from pool.map(function, items)
     finally:
-        os.close(handle)
+        pool.shutdown(cancel_futures=True)
 
 
 @dataclass(frozen=True)
 class Place:
-    """A root as jobs carry it: its URL and, on a dry run, the scratch folder that takes its writes."""
+    """A root as jobs carry it: its URL, on a dry run the scratch folder that takes its writes, and how an object store
+    is reached (no credentials: those are of the process that opens it).
+    """
 
     url: str
     scratch: str = ""
+    options: StoreOptions = field(default_factory=StoreOptions)
 
     @property
     def store(self) -> Store:
@@ -277,6 +152,11 @@ class Place:
             if self not in _PLACES:
                 _PLACES[self] = _open(self)
             return _PLACES[self]
+
+    @property
+    def local(self) -> bool:
+        """Return whether the root is a local folder."""
+        return "://" not in self.url
 
     def path(self, key: str) -> str:
         """Return the URL of an object below this root."""
@@ -287,12 +167,31 @@ _PLACES: dict[Place, Store] = {}
 _PLACES_LOCK = threading.Lock()
 
 
+def _forget() -> None:
+    """Begin anew in a forked child: it must not share its parent's connections, nor wait for a thread of it."""
+    global _PLACES_LOCK
+    _PLACES_LOCK = threading.Lock()
+    _PLACES.clear()
+
+
+os.register_at_fork(after_in_child=_forget)
+
+
 def _open(place: Place) -> Store:
-    if "://" in place.url:
+    from resplice.io.local import LocalStore
+
+    below: Store
+    if place.local:
+        below = LocalStore(place.url)
+    elif place.url.startswith("s3://"):
+        from resplice.io.s3 import S3Store
+
+        below = S3Store(place.url, place.options)
+    else:
         scheme = place.url.split("://", 1)[0]
-        raise UserError(f"{place.url}: {scheme}:// is not supported by this version; use a local folder")
+        raise UserError(f"{place.url}: {scheme}:// is not supported; use a local folder or s3://bucket/prefix")
     if not place.scratch:
-        return LocalStore(place.url)
+        return below
     from resplice.io.overlay import OverlayStore
 
-    return OverlayStore(LocalStore(place.url), place.scratch)
+    return OverlayStore(below, place.scratch)

@@ -102,7 +102,10 @@ def _canonical(kind: Any, texts: Sequence[str]) -> list[Any]:
 
 @lru_cache(maxsize=16)
 def reflect(engine: sa.Engine, name: str, section: str, wanted: tuple[tuple[str, str], ...], date: str) -> Table:
-    """Return what a table looks like; UserError unless it and the `wanted` columns (ours, theirs) are there."""
+    """Return what a table looks like; UserError unless it and the `wanted` columns (ours, theirs) are there.
+
+    A statement is made of the columns of one answer: two, of threads at once, are two tables to SQLAlchemy.
+    """
     types = patiently(lambda: _types(engine, name))
     for ours, theirs in wanted:
         if theirs not in types:

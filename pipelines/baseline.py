@@ -25,6 +25,7 @@ import pyarrow.parquet as pq
 
 from resplice.io import documents, live, probe, refusals, shards, snapshots
 from resplice.io.context import Context
+from resplice.io.former import earlier
 from resplice.io.inventory import VIDEO_SCHEMA, Inventory, RangeWork
 from resplice.io.progress import by_marks, marked
 from resplice.io.store import Head, Store
@@ -178,8 +179,8 @@ class Freeze:
 def check_places(context: Context) -> None:
     """Raise UserError unless the corpus is there, and the workspace can hold it."""
     context.rows.check()
-    if not context.scratch:
-        check_case(Path(context.settings.corpus.workspace))
+    if not context.scratch and context.workspace.local:
+        check_case(Path(context.workspace.url))
 
 
 def check_case(folder: Path) -> None:
@@ -205,13 +206,15 @@ def divide(context: Context, snapshot: str = "") -> tuple[list[RangeWork], World
     transcribed = _tars(context.transcribed.store, "_transcribed.tar")
     bounds = partition({video: counts.get(video, 0) for video in {*counts, *statuses, *raw, *transcribed}})
     history = snapshots.found_history(context.validation.store, context.settings.history.status_column)
+    former = earlier(context)
     works = []
     sides = [_by_range(side, bounds) for side in (raw, transcribed, statuses, counts)]
     for index in range(len(bounds) + 1):
         in_raw, in_transcribed, with_status, with_rows = (side.get(index, ()) for side in sides)
         ids = None if rows.by_range else tuple(video for video, _ in with_rows)
         after, until = limits(bounds, index)
-        works.append(RangeWork(index, after, until, in_raw, in_transcribed, with_status, ids, snapshot))
+        known = tuple(key for one in former for key in one.keys(after, until))
+        works.append(RangeWork(index, after, until, in_raw, in_transcribed, with_status, known, ids, snapshot))
     return works, World(bounds, tuple(history), version)
 
 

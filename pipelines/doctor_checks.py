@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from resplice.pipelines import cli
+from resplice.pipelines import checks, cli
 from resplice.pipelines.args import Doctor
 from resplice.pipelines.config import Resolved
 from resplice.transforms import checkup
@@ -24,7 +24,11 @@ from resplice.transforms.checkup import Finding, State
 from resplice.transforms.records import UserError
 from resplice.transforms.settings import Settings
 
-CORPUS = ("raw", "transcribed", "validation")
+if TYPE_CHECKING:
+    from resplice.io.probe import Tars
+    from resplice.io.store import Place
+
+CORPUS = checks.CORPUS
 
 
 @dataclass(frozen=True)
@@ -39,20 +43,19 @@ class Situation:
         """Return the settings in force."""
         return self.resolved.settings
 
-    def folder(self, name: str) -> Path:
-        """Return a root of the corpus. UserError if it is none that this version can use."""
-        url = str(getattr(self.settings.corpus, name))
-        if "://" in url:
-            raise UserError(f"corpus.{name} = {url}: this version works on local folders")
-        return Path(url)
+    def place(self, name: str) -> Place:
+        """Return a root of the corpus."""
+        from resplice.io.store import Place
+
+        return Place(str(getattr(self.settings.corpus, name)), options=self.settings.store)
 
     @cached_property
-    def raw_sizes(self) -> tuple[int, int, bool] | None:
-        """Return what `probe.tar_sizes` tells of the raw tars; None if they cannot be looked at."""
+    def raw_tars(self) -> Tars | None:
+        """Return what the raw tars are; None if they cannot be looked at."""
         from resplice.io import probe
 
         try:
-            return probe.tar_sizes(self.folder("raw"))
+            return probe.tars(self.place("raw"))
         except (OSError, UserError):  # the check of the folder tells it
             return None
 
@@ -107,17 +110,20 @@ def runner(situation: Situation) -> Iterator[Finding]:
 
 
 def corpus(name: str, situation: Situation) -> Iterator[Finding]:
-    """Check that a folder of the corpus is there and can be read."""
-    from resplice.io import probe
-
-    check, folder = f"corpus.{name}", situation.folder(name)
+    """Check that a root of the corpus is there and can be read."""
+    check, place = f"corpus.{name}", situation.place(name)
+    if not place.local:
+        yield checkup.root(check, place.url, next(place.store.list(), None) is not None)
+        return
+    folder = Path(place.url)
     if not folder.is_dir():
         raise UserError(f"there is no folder {folder}" if not folder.exists() else f"{folder} is no folder")
-    tars = probe.holds_tar(folder)
+    with os.scandir(folder):  # readable
+        pass
     if name == "transcribed":
         writable = "writable" if os.access(folder, os.W_OK) else "not writable, which only `finalize --tars` needs"
         yield Finding(check, State.OK, f"{folder}, {writable}")
-    elif name == "raw" and not tars:
+    elif name == "raw" and situation.raw_tars is not None and not situation.raw_tars.count:
         yield Finding(check, State.WARNING, f"{folder} holds no .tar", "set corpus.raw to the folder of the raw tars")
     else:
         yield Finding(check, State.OK, str(folder))
@@ -127,7 +133,12 @@ def workspace(situation: Situation) -> Iterator[Finding]:
     """Check that the workspace is or can be made, and tells `a` from `A`."""
     from resplice.io import probe
 
-    folder = situation.folder("workspace")
+    place = situation.place("workspace")
+    if not place.local:
+        checks.honest(place)
+        yield Finding("workspace", State.OK, f"{place.url}, writable")
+        return
+    folder = Path(place.url)
     there = probe.existing(folder)
     with probe.scratch(there) as inside:
         tells = probe.tells_case(inside)
@@ -139,12 +150,17 @@ def workspace(situation: Situation) -> Iterator[Finding]:
 def store(situation: Situation) -> Iterator[Finding]:
     """Check that the store of the workspace honours what publishing relies on."""
     from resplice.io import probe
+    from resplice.io.store import Place
 
-    with probe.scratch(probe.existing(situation.folder("workspace"))) as inside:
-        faults = probe.faults(probe.local_store(inside))
-    if faults:
-        raise UserError("not honoured: " + "; ".join(faults))
-    yield Finding("store", State.OK, "create-only and conditional writes, read after write, lists: all honoured")
+    place = situation.place("workspace")
+    if place.local:
+        with probe.scratch(probe.existing(Path(place.url))) as inside:
+            faults, of_parts = probe.faults(Place(str(inside)).store), list[str]()
+    else:
+        from resplice.io import s3probe
+
+        faults, of_parts = probe.faults(place.store), s3probe.faults(place)
+    yield from checkup.store(faults, of_parts)
 
 
 def database(situation: Situation) -> Iterator[Finding]:
@@ -182,17 +198,22 @@ def disk(situation: Situation) -> Iterator[Finding]:
     """Check the room for repaired tars: those of an open plan, else of the raw tars, of which a plan is a part."""
     from resplice.io import probe, runstate
 
-    folder = situation.folder("workspace")
+    place = situation.place("workspace")
+    if not place.local:
+        yield Finding("disk", State.OK, f"{place.url} tells no limit")
+        return
+    folder = Path(place.url)
     there = probe.existing(folder)
-    planned = runstate.open_plan(probe.local_store(folder)) if there == folder else None
+    planned = runstate.open_plan(place.store) if there == folder else None
     if planned is not None:
         needed, why = planned["raw_bytes"], f"the raw tars of {planned['videos']} planned videos"
-    elif situation.raw_sizes is None:
+    elif situation.raw_tars is None:
         yield Finding("disk", State.SKIPPED, f"{checkup.shown(shutil.disk_usage(there).free)} free; needs corpus.raw")
         return
     else:
-        needed, _, whole = situation.raw_sizes
-        why = "all raw tars, of which a part is planned" if whole else "the first raw tars, of which a part is planned"
+        needed = situation.raw_tars.bytes
+        which = "all" if situation.raw_tars.whole else "the first"
+        why = f"{which} raw tars, of which a part is planned"
     yield checkup.room(str(there), shutil.disk_usage(there).free, needed, why, certain=planned is not None)
 
 
@@ -200,8 +221,8 @@ def temporary(situation: Situation) -> Iterator[Finding]:
     """Check the room for temporary files."""
     folder = tempfile.gettempdir()
     free = shutil.disk_usage(folder).free
-    if situation.raw_sizes is None:
+    if situation.raw_tars is None:
         yield Finding("temporary", State.SKIPPED, f"{checkup.shown(free)} free in {folder}; needs corpus.raw")
         return
-    largest = situation.raw_sizes[1]
-    yield checkup.temporary(folder, free, largest, situation.settings.run.workers)
+    copies = 2 if situation.place("raw").local else 3  # what is read over the network is brought here first
+    yield checkup.temporary(folder, free, copies * situation.raw_tars.largest, situation.settings.run.workers)

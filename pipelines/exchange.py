@@ -62,7 +62,7 @@ def build_export(pipeline: Any, context: Context, todo: Sequence[Item]) -> Any:
 @launch.stage("validate")
 def take(session: Session) -> None:
     """Take the shards that others wrote in place of the built-in engines; the unit of the summary is the result row."""
-    context, place = session.context, Place(session.args.from_)
+    context, place = session.context, Place(session.args.from_, options=session.settings.store)
     keys = sorted(head.key for head in place.store.list() if head.key.endswith(".parquet"))
     if not keys:
         raise UserError(f"--from {place.url}: there is no .parquet file below it")

@@ -14,13 +14,13 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from resplice.io import documents, ledger, refusals, runs, runstate, sidecars
+from resplice.io import documents, ledger, refusals, runs
 from resplice.io import progress as measured
 from resplice.io.context import Context
 from resplice.io.database import without_password
 from resplice.io.progress import Counts, Gauge, Watch
 from resplice.io.refusals import Refused, Summary
-from resplice.pipelines import failures, progress
+from resplice.pipelines import checks, failures, progress
 from resplice.pipelines.config import Resolved
 from resplice.pipelines.keys import masked
 from resplice.transforms import provenance
@@ -149,17 +149,6 @@ def stage(name: str) -> Callable[[_Stage], _Stage]:
     return timed
 
 
-BEFORE = {
-    "plan": ("baseline", "baseline.json"),
-    "repair": ("plan", "plan.json"),
-    "validate": ("repair", "summary.json"),
-    "merge": ("validate", "summary.json"),
-    "verify": ("merge", "summary.json"),
-    "finalize": ("verify", "coverage.json"),
-}
-"""The stage that must have ended before each command, and the file by which it has."""
-
-
 def run(
     command: str, args: Any, resolved: Resolved, beam_argv: Sequence[str], job: Callable[[Session], None],
     check: Callable[[Context], None] = lambda context: None,
@@ -168,13 +157,14 @@ def run(
     with tempfile.TemporaryDirectory(prefix="resplice-dry-") if args.dry_run else contextlib.nullcontext("") as scratch:
         context = Context(_run(command, args, resolved), _carried(resolved), scratch)
         try:
-            check_corpus(context, ("transcribed",) if command in ("finalize", "undo") else CORPUS)
-            _check_before(context, command)
+            checks.corpus(context, ("transcribed",) if command in ("finalize", "undo") else checks.CORPUS)
+            checks.before(context, command)
             check(context)
         except UserError as error:
             if resolved.path is None:
                 raise UserError(f"{error}\n(there is no resplice.toml here, so the defaults hold)") from None
             raise
+        checks.honest(context.workspace)
         context = runs.begin(context)
         session = Session(context, args, beam_argv, quiet=args.quiet)
         code: int = Exit.FAILED
@@ -193,62 +183,15 @@ def run(
             code = Exit.AGAIN
             raise
         finally:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, UserError):  # what ended the job is told, not that it could not be noted
                 runs.end(context, code, counts=session.counts, seconds=session.seconds)
         return code
-
-
-CORPUS = ("raw", "transcribed", "validation")
-
-
-def check_corpus(context: Context, names: Sequence[str]) -> None:
-    """Raise UserError unless folders of the corpus are there: a missing one must not read as missing tars."""
-    check_workspace(context)
-    for name in names:
-        path = Path(getattr(context.settings.corpus, name))
-        if not path.is_dir():
-            raise UserError(f"corpus.{name}: there is no folder {path}; set it to the one that you mean")
-
-
-def check_workspace(context: Context) -> None:
-    """Raise UserError if a file stands where the workspace is to be."""
-    if Path(context.settings.corpus.workspace).is_file():
-        raise UserError(f"corpus.workspace: {context.settings.corpus.workspace} is a file; name a folder")
-
-
-def frozen_world(context: Context) -> dict[str, Any]:
-    """Return the digests of what the baseline froze, by which a plan knows its baseline."""
-    store, stage = context.workspace.store, context.stage("baseline")
-    names = ("baseline.json", "videos.parquet", "world.json")
-    return {name: sidecars.digest(store, f"{stage}/{name}") for name in names}
-
-
-def _check_before(context: Context, command: str) -> None:
-    """Raise UserError unless the stage before the command has ended in this run."""
-    stage, file = BEFORE.get(command, ("", ""))
-    if stage and context.workspace.store.head(f"{context.stage(stage)}/{file}") is None:
-        known = runstate.known_runs(context.workspace.store)
-        there = "" if context.run.id in known else f" (there is no such run; known: {', '.join(known) or 'none'})"
-        raise UserError(
-            f"run {context.run.id!r} has no {stage} yet: first run `resplice {stage} --run-id {context.run.id}`{there}"
-        )
-    if command in ("repair", "validate", "merge", "verify"):
-        if context.workspace.store.head(f"{context.stage('baseline')}/baseline.json") is None:
-            raise UserError(
-                f"the baseline of run {context.run.id!r} is not finished: first run "
-                f"`resplice baseline --run-id {context.run.id}`"
-            )
-        if read_json(context, "plan", "asked.json")["world"] != frozen_world(context):
-            raise UserError(
-                f"the plan of run {context.run.id!r} is of an earlier baseline: first run "
-                f"`resplice plan --run-id {context.run.id}`"
-            )
 
 
 def context(args: Any, resolved: Resolved) -> Context:
     """Return the context of a command that leaves no record of its process."""
     made = Context(_run(type(args).__name__.lower(), args, resolved), _carried(resolved))
-    check_workspace(made)
+    checks.workspace(made)
     return made
 
 
@@ -278,16 +221,6 @@ def _run(command: str, args: Any, resolved: Resolved) -> Run:
 def _safe(value: Any) -> Any:
     """Return an argument without what looks like a secret: the password of a URL, the value of a secret key."""
     return _SECRET.sub(r"\1=***", masked(value)) if isinstance(value, str) else value
-
-
-def read_ids(path: str) -> list[str]:
-    """Return the video ids of a file: one a line, blank lines skipped. UserError if it cannot be read."""
-    try:
-        return [line for line in Path(path).read_text("utf-8").splitlines() if line]
-    except OSError as error:
-        raise UserError(f"--videos {path}: {error.strerror}; give a file with one video id a line") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"--videos {path} is not UTF-8: {error.reason} at byte {error.start}") from None
 
 
 def read_json(context: Context, stage: str, name: str) -> dict[str, Any]:

@@ -20,9 +20,9 @@ from typing import Any
 
 from resplice.io import runstate
 from resplice.io.context import Context
+from resplice.io.local import LocalStore
 from resplice.io.processes import KILLED, OpenProcess, Processes
 from resplice.io.refusals import Refused
-from resplice.io.store import LocalStore
 from resplice.pipelines import follow, inspecting, launch
 from resplice.pipelines.args import STAGES, Failed, Inspect, Status
 from resplice.pipelines.config import Resolved

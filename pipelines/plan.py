@@ -22,7 +22,7 @@ from resplice.io.context import Context
 from resplice.io.gather import Gather, gathered
 from resplice.io.planning import FindAffected
 from resplice.io.progress import by_marks, marked
-from resplice.pipelines import launch
+from resplice.pipelines import checks, launch
 from resplice.pipelines.baseline import World, load_world
 from resplice.pipelines.config import Resolved
 from resplice.pipelines.launch import Session
@@ -52,7 +52,7 @@ def run(args: Any, resolved: Resolved, beam_argv: Sequence[str]) -> int:
 
 def selection(session: Session) -> Selection:
     """Return the wave that the arguments and settings ask for."""
-    videos = frozenset(launch.read_ids(session.args.videos)) if session.args.videos else None
+    videos = frozenset(checks.read_ids(session.args.videos)) if session.args.videos else None
     return Selection(session.settings.plan.reasons, videos, session.args.limit)
 
 
@@ -87,7 +87,7 @@ def _asked(context: Context, wave: Selection) -> dict[str, Any]:
     history = provenance.plain(context.settings.history)
     statuses = list(context.settings.plan.failed_statuses)
     return {
-        "world": launch.frozen_world(context),
+        "world": checks.frozen_world(context),
         "history": history, "failed_statuses": statuses, "reasons": list(wave.reasons), "videos": videos,
         "limit": wave.limit,
     }  # fmt: skip

@@ -21,8 +21,8 @@ from resplice.io import export as exports
 from resplice.io import history, sidecars, snapshots
 from resplice.io.context import Context
 from resplice.io.export import Exported
-from resplice.io.store import LocalStore
-from resplice.pipelines import launch, progress
+from resplice.io.local import LocalStore
+from resplice.pipelines import checks, launch, progress
 from resplice.pipelines.args import Export, Rollback, Snapshots
 from resplice.pipelines.config import Resolved
 from resplice.pipelines.show import table
@@ -75,7 +75,7 @@ def _target(context: Context, to: str) -> Path:
         raise UserError(f"--to {to}: export writes to a local folder")
     folder = Path(to).resolve()
     for name, root in asdict(context.settings.corpus).items():
-        if folder.is_relative_to(Path(root).resolve()):
+        if "://" not in root and folder.is_relative_to(Path(root).resolve()):
             raise UserError(f"--to {folder} lies in corpus.{name} ({root}); name a folder outside")
     return folder
 
@@ -155,6 +155,7 @@ def rollback(context: Context, args: Rollback) -> int:
     parent = snapshots.digest_of(store, latest.number)
     new = rolled_back(latest, target, parent, context.run.id)
     if not args.dry_run:
+        checks.honest(context.workspace)
         snapshots.publish(store, new)
         _describe_rollback(context, new, to)
     verb = "would be" if args.dry_run else "is"

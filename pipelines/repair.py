@@ -22,7 +22,7 @@ from resplice.io.progress import by_ledger
 from resplice.io.rebuild import Rebuild, index_key
 from resplice.io.refusals import Refused
 from resplice.io.work import Item, Planned, items, planned
-from resplice.pipelines import launch
+from resplice.pipelines import checks, launch
 from resplice.pipelines.config import Resolved
 from resplice.pipelines.launch import Session
 from resplice.transforms.records import Reason, Refusal, UserError, valid_video_id
@@ -107,7 +107,7 @@ def finish(
 def pack(session: Session) -> None:
     """Pack new videos: the same rebuild, without plan or baseline."""
     context = session.context
-    ids = sorted(set(launch.read_ids(session.args.videos)))
+    ids = sorted(set(checks.read_ids(session.args.videos)))
     refused = []
     videos = []
     for id_ in ids:

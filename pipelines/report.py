@@ -50,5 +50,8 @@ def write(context: Context, seconds: Mapping[str, float], dry: bool = False) -> 
 
 def path(context: Context) -> str:
     """Return where the report of the run is, seen from the current folder."""
-    where = Path(context.workspace.path(context.stage(_HTML)))
+    url = context.workspace.path(context.stage(_HTML))
+    if not context.workspace.local:
+        return url
+    where = Path(url)
     return str(where.relative_to(Path.cwd()) if where.is_relative_to(Path.cwd()) else where)

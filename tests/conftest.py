@@ -1,8 +1,10 @@
 import itertools
+import os
 import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -11,13 +13,20 @@ sys.path.insert(0, str(Path(__file__).parent))
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell started the tests in the background
     signal.signal(signal.SIGINT, signal.default_int_handler)  # the processes that they start are to hear Ctrl-C
 
+import servers
 from corpus import Corpus
 from finalizing import World, make, plain
 from postgres import Base, Postgres, server
+from proxy import Proxy
 
 from resplice.pipelines import demo
 
 _NUMBERS = itertools.count(1)
+
+os.environ["AWS_EC2_METADATA_DISABLED"] = "true"  # no test asks the network for credentials, or finds the user's own
+for _name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_ENDPOINT_URL"):
+    os.environ.pop(_name, None)
+os.environ["AWS_SHARED_CREDENTIALS_FILE"] = os.environ["AWS_CONFIG_FILE"] = os.devnull
 
 
 @pytest.fixture(scope="session")
@@ -92,3 +101,46 @@ def database(postgres: Postgres) -> Iterator[Base]:
     name = f"corpus_{next(_NUMBERS)}"
     with postgres.database(name) as owner:
         yield Base(postgres, name, owner)
+
+
+@pytest.fixture(scope="session")
+def minio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Server]:
+    """The durable S3 server; tests share it, each with buckets of its own. One that kills a server starts its own."""
+    with servers.running("minio", tmp_path_factory.mktemp("minio")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Server]:
+    """The quick S3 server, shared as `minio` is."""
+    with servers.running("moto", tmp_path_factory.mktemp("moto")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def versitygw(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Server]:
+    """The S3 server of another make, shared as `minio` is."""
+    with servers.running("versitygw", tmp_path_factory.mktemp("versitygw")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def rclone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Server]:
+    """The S3 server that ignores every condition, shared as `minio` is."""
+    with servers.running("rclone", tmp_path_factory.mktemp("rclone")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def proxied() -> Iterator[Callable[[servers.Server], Proxy]]:
+    """Give the proxy before a server, without rules and faults; tests share it as they share the server."""
+    started: dict[str, Proxy] = {}
+
+    def give(server: servers.Server) -> Proxy:
+        if server.endpoint not in started:
+            started[server.endpoint] = stack.enter_context(Proxy(server.endpoint))
+        started[server.endpoint].reset()
+        return started[server.endpoint]
+
+    with ExitStack() as stack:
+        yield give

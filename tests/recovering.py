@@ -32,7 +32,7 @@ WAVE = ("--limit", "6")
 DRIVER = """
 import os, signal, sys
 from resplice.io import sidecars
-from resplice.io.store import LocalStore
+from resplice.io.local import LocalStore
 from resplice.pipelines.__main__ import main
 
 kind, value, *arguments = sys.argv[1:]

@@ -17,7 +17,7 @@ from corpus import Corpus  # noqa: E402
 from slowly import Network, SlowStore  # noqa: E402
 
 from resplice.io import store  # noqa: E402
-from resplice.io.store import LocalStore  # noqa: E402
+from resplice.io.local import LocalStore  # noqa: E402
 
 CONNECTIONS = 4
 

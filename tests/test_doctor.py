@@ -10,10 +10,13 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from processes import free_port
 from recovering import tree
+from servers import Server
 
-from resplice.io import probe
-from resplice.io.store import Head, LocalStore
+from resplice.io import probe, requests
+from resplice.io.local import LocalStore
+from resplice.io.store import Head, Place
 from resplice.pipelines import doctor
 from resplice.pipelines.__main__ import main
 from resplice.pipelines.config import resolve
@@ -77,7 +80,7 @@ BROKEN: dict[str, tuple[str, Callable[[Path], object], tuple[str, ...], State, s
     ),
     "no tars": ("corpus.raw", lambda c: remove(c, "raw/a.tar"), (), State.WARNING, "holds no .tar", "corpus.raw"),
     "an object store": (
-        "corpus.transcribed", untouched, ("corpus.transcribed=s3://b/t",), State.FAILED, "works on local", "local",
+        "corpus.transcribed", untouched, ("corpus.transcribed=s3://b/t",), State.FAILED, "credentials", "s3://",
     ),
     "a workspace below a file": (
         "workspace", lambda c: file_instead(c, "file"), ("corpus.workspace=file/w",), State.FAILED, "is no folder",
@@ -318,7 +321,7 @@ def test_a_store_that_does_not_honour_something_is_found(
 
 
 def test_a_fault_of_the_store_is_a_failure(look: Look, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probe, "local_store", lambda folder: Overwrites(str(folder)))
+    monkeypatch.setattr(Place, "store", property(lambda place: Overwrites(place.url)))
     [finding] = look("store")
     assert finding.state == State.FAILED and "a create must not overwrite" in finding.found
 
@@ -385,3 +388,71 @@ def test_a_check_that_cannot_be_made_has_failed(error: Exception, found: str) ->
         raise error
 
     assert doctor.looked(Check("x", "mend it", look), None) == [Finding("x", State.FAILED, found, "mend it")]
+
+
+# Real object stores
+
+
+def on(server: Server, monkeypatch: pytest.MonkeyPatch, bucket: str = "") -> list[str]:
+    """Return the settings of a workspace in a bucket of a server, with its credentials in the environment."""
+    server.credentials(monkeypatch)
+    name = bucket or server.bucket()
+    return [f"corpus.workspace=s3://{name}/w", f"store.endpoint_url={server.endpoint}", "store.region=us-east-1"]
+
+
+def test_a_store_that_honours_all_is_fit_to_publish_on_and_nothing_is_left(
+    look: Look, minio: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = on(minio, monkeypatch)
+    assert [(f.check, f.state) for check in ("workspace", "store", "disk") for f in look(check, *settings)] == [
+        ("workspace", State.OK), ("store", State.OK), ("disk", State.OK),
+    ]  # fmt: skip
+    assert minio.client.list_objects_v2(Bucket=settings[0].split("/")[2])["KeyCount"] == 0
+
+
+def test_a_store_that_checks_little_of_large_objects_is_warned_of(
+    look: Look, moto: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [finding] = look("store", *on(moto, monkeypatch))
+    assert finding.state == State.WARNING
+    assert "completed against its condition" in finding.found and "finalize --tars" in finding.remedy
+
+
+@pytest.mark.slow
+def test_a_store_that_ignores_conditions_is_refused_by_doctor_and_by_every_stage(
+    corpus: Path, look: Look, rclone: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = on(rclone, monkeypatch)
+    [finding] = look("store", *settings)
+    assert finding.state == State.FAILED and "a create must not overwrite" in finding.found
+    sets = [f"--set={setting}" for setting in settings]
+    assert main(["baseline", "--config", str(corpus / "resplice.toml"), "--run-id", "r", *sets]) == 2
+    error = capsys.readouterr().err
+    assert "not safe to publish on: a create must not overwrite" in error and "resplice doctor" in error
+
+
+@pytest.mark.parametrize(
+    ("wrong", "found"),
+    [
+        ("bucket", "there is no such bucket"),
+        ("secret", "is not allowed (SignatureDoesNotMatch)"),
+        ("key", "is not allowed (InvalidAccessKeyId)"),
+        ("endpoint", "no answer in"),
+    ],
+)
+def test_what_is_wrong_with_an_object_store_is_one_line_with_its_remedy(
+    wrong: str, found: str, look: Look, minio: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = on(minio, monkeypatch, "no-such-bucket" if wrong == "bucket" else "")
+    if wrong in ("secret", "key"):
+        monkeypatch.setenv({"secret": "AWS_SECRET_ACCESS_KEY", "key": "AWS_ACCESS_KEY_ID"}[wrong], "distinctive")
+    settings = [*settings, "store.addressing=path"]  # a client of its own, with these credentials
+    if wrong == "endpoint":
+        settings.append(f"store.endpoint_url=http://127.0.0.1:{free_port()}")
+        for name in ("FIRST_WAIT_S", "LONGEST_WAIT_S", "JITTER_S"):
+            monkeypatch.setattr(requests, name, 0.001)
+    requests._client.cache_clear()
+    [finding] = look("workspace", *settings)
+    requests._client.cache_clear()
+    assert finding.state == State.FAILED and finding.remedy
+    assert found in finding.found and "\n" not in finding.found and "distinctive" not in finding.found

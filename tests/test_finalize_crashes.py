@@ -11,8 +11,9 @@ from finalizing import NEW_STATUSES, NEW_TARS, OLD_STATUSES, OLD_TARS, RUNNER, W
 from resplice.io import store as stores
 from resplice.io.effects import SetStatuses
 from resplice.io.journal import Effect, Line, append, load
+from resplice.io.local import LocalStore
 from resplice.io.statuses import Statuses
-from resplice.io.store import LocalStore, Place, Store
+from resplice.io.store import Place, Store
 from resplice.pipelines import finalize
 from resplice.pipelines.args import Finalize
 from resplice.pipelines.config import Resolved

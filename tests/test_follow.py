@@ -18,8 +18,8 @@ import recovering
 from recovering import RUN, WAVE
 from terminal import OnTerminal
 
+from resplice.io.local import LocalStore
 from resplice.io.processes import KILLED, RUNNING, UNKNOWN, state
-from resplice.io.store import LocalStore
 from resplice.pipelines.__main__ import main
 from resplice.transforms import provenance
 

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from recovering import OWN_RECORDS, RUN, WAVE, Corpus, lies, outcome, tree
 
 from resplice.io import rows
-from resplice.io.store import LocalStore
+from resplice.io.local import LocalStore
 from resplice.pipelines.__main__ import main
 from resplice.pipelines.config import resolve
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from resplice.io import ledger
 from resplice.io.ledger import Entry
-from resplice.io.store import LocalStore
+from resplice.io.local import LocalStore
 from resplice.transforms.records import Reason, Refusal
 
 STAGE = "runs/r/repair"

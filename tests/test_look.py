@@ -15,13 +15,13 @@ from resplice.io import ledger, refusals, shards, sidecars, snapshots
 from resplice.io.context import Context
 from resplice.io.inspection import inspect as facts_of
 from resplice.io.ledger import Entry
+from resplice.io.local import LocalStore
 from resplice.io.refusals import Refused
-from resplice.io.store import LocalStore
 from resplice.pipelines import demo
 from resplice.pipelines.__main__ import main
+from resplice.pipelines.checks import read_ids
 from resplice.pipelines.config import resolve
 from resplice.pipelines.inspecting import side_by_side
-from resplice.pipelines.launch import read_ids
 from resplice.transforms import provenance
 from resplice.transforms.provenance import Run
 from resplice.transforms.records import Reason, Refusal

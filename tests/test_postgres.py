@@ -59,8 +59,9 @@ def by_row(db: Database, monkeypatch: pytest.MonkeyPatch, ids: list[str]) -> lis
 
 
 def by_column(db: Database, ids: list[str]) -> list[Row]:
-    assert Rows(db)._rows_table().columnar
-    return list(Rows(db)._begun([sa.column("video_id").in_(ids)], True))
+    table = Rows(db)._rows_table()
+    assert table.columnar
+    return list(Rows(db)._begun(table, [sa.column("video_id").in_(ids)], True))
 
 
 # Values

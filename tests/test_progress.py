@@ -18,8 +18,8 @@ from terminal import OnTerminal
 from resplice.io import ledger, progress
 from resplice.io.context import Context
 from resplice.io.ledger import Entry
+from resplice.io.local import LocalStore
 from resplice.io.progress import Counts, Gauge, Watch, by_ledger, by_marks, clear, marked
-from resplice.io.store import LocalStore
 from resplice.pipelines.progress import Lines, State, Told, shown, span
 from resplice.transforms.provenance import Run, document
 from resplice.transforms.settings import Corpus, RunOptions, Settings

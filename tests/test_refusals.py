@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from resplice.io import refusals
+from resplice.io.local import LocalStore
 from resplice.io.refusals import Refused, Summary
-from resplice.io.store import LocalStore
 
 STAGE = "runs/r/repair"
 

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resplice.io import shards, snapshots
-from resplice.io.store import LocalStore
+from resplice.io.local import LocalStore
 from resplice.transforms import provenance
 from resplice.transforms.replace import (
     HISTORY,

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from resplice.io import shards
-from resplice.io.store import LocalStore
+from resplice.io.local import LocalStore
 from resplice.transforms.records import Damage
 
 TEXT = pa.string()

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from resplice.io import snapshots
-from resplice.io.store import LocalStore
+from resplice.io.local import LocalStore
 from resplice.pipelines.__main__ import main
 from resplice.transforms import provenance
 from resplice.transforms.records import UserError

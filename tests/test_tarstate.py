@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 from test_tars import write
 
-from resplice.io.store import LocalBlob, LocalStore
+from resplice.io.local import LocalBlob, LocalStore
+from resplice.io.store import Head
 from resplice.io.tarstate import RAW, TRANSCRIBED, Side, TarState, open_sides
 
 VIDEOS = [f"v{number}" for number in range(40)]
-EVERY = {video: f"{video}.tar" for video in VIDEOS}
+EVERY = {video: Head(f"{video}.tar", 0, "") for video in VIDEOS}
 
 
 class Distant(LocalStore):
@@ -25,12 +26,12 @@ class Distant(LocalStore):
         super().__init__(root)
         self.together = threading.Barrier(4)
 
-    def open(self, key: str) -> LocalBlob:
+    def open(self, key: str, head: Head | None = None) -> LocalBlob:
         if key in ("v0.tar", "v1.tar", "v2.tar", "v3.tar"):
             self.together.wait(timeout=60)
         if key == "broken.tar":
             raise OSError(errno.EIO, "input/output error")
-        return super().open(key)
+        return super().open(key, head)
 
 
 @pytest.fixture
@@ -51,12 +52,12 @@ def test_several_connections_find_the_same_in_the_same_order(folder: str) -> Non
 
 def test_a_video_without_a_key_has_no_tar_on_that_side(folder: str) -> None:
     store = LocalStore(folder)
-    found = list(open_sides(["v1", "v2"], Side(RAW, store, {"v2": "v2.tar"}), Side(TRANSCRIBED, store, {})))
+    found = list(open_sides(["v1", "v2"], Side(RAW, store, {"v2": EVERY["v2"]}), Side(TRANSCRIBED, store, {})))
     assert [(raw.state, tar) for raw, tar in found] == [("missing", TarState()), ("ok", TarState())]
 
 
 def test_an_error_of_the_store_ends_the_reading(folder: str) -> None:
     store = Distant(folder)
-    keys = {**EVERY, "v5": "broken.tar"}
+    keys = {**EVERY, "v5": Head("broken.tar", 0, "")}
     with pytest.raises(OSError, match="input/output"):
         list(open_sides(VIDEOS, Side(RAW, store, keys)))

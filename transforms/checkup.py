@@ -102,9 +102,28 @@ def room(folder: str, free: int, needed: int, why: str, certain: bool) -> Findin
     return Finding("disk", State.FAILED if certain else State.WARNING, found, remedy)
 
 
-def temporary(folder: str, free: int, largest: int, workers: int) -> Finding:
-    """Judge the room for temporary files: each worker spools one video, and writes its tar from there."""
-    needed = 2 * workers * largest
+def root(check: str, url: str, held: bool) -> Finding:
+    """Judge a root in an object store, where one that holds nothing is not told from one that is misspelt."""
+    if held:
+        return Finding(check, State.OK, url)
+    return Finding(check, State.WARNING, f"there is no object below {url}", f"set {check} to the one that you mean")
+
+
+def store(faults: Sequence[str], of_large: Sequence[str]) -> list[Finding]:
+    """Judge a store by what it does not honour, for any object and for large ones."""
+    if faults:
+        remedy = "publish on a store that honours conditional writes: a local folder, S3, R2, MinIO"
+        return [Finding("store", State.FAILED, "not safe to publish on: " + "; ".join(faults), remedy)]
+    found = "create-only and conditional writes, read after write, lists: all honoured"
+    if not of_large:
+        return [Finding("store", State.OK, found)]
+    remedy = "publish on it, but leave `finalize --tars` and anything that matters to another store"
+    return [Finding("store", State.WARNING, f"{found}; but of large objects: {'; '.join(of_large)}", remedy)]
+
+
+def temporary(folder: str, free: int, video: int, workers: int) -> Finding:
+    """Judge the room for temporary files: each worker spools one video (bytes), and writes its tar from there."""
+    needed = workers * video
     found = f"{shown(free)} free in {folder}; {workers} at work on the largest of the tars looked at: {shown(needed)}"
     if free >= needed:
         return Finding("temporary", State.OK, found)

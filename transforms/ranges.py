@@ -34,6 +34,12 @@ def range_of(bounds: Sequence[str], video_id: str) -> int:
     return bisect_left(bounds, video_id)
 
 
+def overlapping(bounds: Sequence[str], after: str | None, until: str | None) -> range:
+    """Return the numbers of the ranges that may hold an id in (after, until]."""
+    first = 0 if after is None else range_of(bounds, after)
+    return range(first, (len(bounds) if until is None else range_of(bounds, until)) + 1)
+
+
 def limits(bounds: Sequence[str], index: int) -> tuple[str | None, str | None]:
     """Return the (after, until] of a range; None: no bound."""
     return (bounds[index - 1] if index else None, bounds[index] if index < len(bounds) else None)
