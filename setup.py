@@ -4,6 +4,8 @@ from pathlib import Path
 
 from setuptools import setup
 
+POSTGRES = ["adbc-driver-postgresql>=1.6", "psycopg[binary]>=3.2"]
+
 setup(
     name="resplice",
     version="0.1.0",
@@ -21,6 +23,8 @@ setup(
     },
     package_data={"resplice.io": ["*.j2"], "resplice.pipelines": ["*.toml"]},
     install_requires=[
+        "adbc-driver-manager>=1.6",
+        "adbc-driver-sqlite>=1.6",
         "apache-beam>=2.77,<2.78",
         "boto3>=1.36",
         "cyclopts>=5,<6",
@@ -32,14 +36,16 @@ setup(
         "rich>=13",
         "soundfile>=0.13",
         "sqlalchemy>=2.0.40",
-        "stamina>=24.3",
+        "stamina>=25.1",
     ],
     extras_require={
         "bench": [
             "duckdb>=1.4",
             "psutil",
         ],
+        "postgres": POSTGRES,
         "dev": [
+            *POSTGRES,
             "aiohttp>=3.10",
             "build",
             "duckdb>=1.4",

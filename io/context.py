@@ -47,6 +47,10 @@ class Context:
         """Return the reader of the user's database."""
         return Rows(self.settings.database)
 
+    def rows_at(self, snapshot: str) -> Rows:
+        """Return the reader of one state of the user's database (see `Rows.frozen`)."""
+        return Rows(self.settings.database, snapshot)
+
     def stage(self, name: str) -> str:
         """Return the key prefix of a stage of this run in the workspace."""
         return f"runs/{self.run.id}/{name}"

@@ -1,77 +1,144 @@
-"""Connections to the user's database, and what its tables look like. SQLite is opened read-only unless asked."""
+"""Connections to the user's database: how a URL is read, what errors say, one state for many readers, retries.
+
+SQLite is opened read-only unless asked, PostgreSQL in transactions that are READ ONLY. A connection that is lost is
+tried again for `PATIENCE_S`; then the command ends with `Unavailable` (75), which names the place and no secret.
+"""
 
 from __future__ import annotations
 
 import operator
 import os
+import re
 import sqlite3
 import urllib.parse
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
+import stamina
+from stamina.instrumentation import set_on_retry_hooks
 
 from resplice.io.local import local_token
-from resplice.transforms.records import UserError
+from resplice.transforms.records import SnapshotLost, Unavailable, UserError
 from resplice.transforms.settings import Database
 
 URL_VARIABLE = "RESPLICE_DATABASE_URL"
 FROM_ENVIRONMENT = f"environment:{URL_VARIABLE}"
+PATIENCE_S = 60.0
+SESSION = "SELECT set_config('DateStyle', 'ISO', true), set_config('TimeZone', 'UTC', true), \
+set_config('extra_float_digits', '1', true), set_config('standard_conforming_strings', 'on', true)"
+"""What PostgreSQL's own text of a value depends on, for one transaction."""
 _DECODE = operator.methodcaller("decode", "utf-8", "surrogateescape")  # called for every text value: twice a lambda
+_SECRETS = frozenset({"password", "sslpassword"})
+_LIBPQ = {"client_encoding": "utf8", "connect_timeout": "10", "fallback_application_name": "resplice",
+          "keepalives_idle": "30", "keepalives_interval": "10", "keepalives_count": "3"}  # fmt: skip
+_ENVIRONMENT = {"connect_timeout": "PGCONNECT_TIMEOUT"}
+_GONE = re.compile(r"08...|57P0[123]|53300|40001|40P01")
+_AWAY = re.compile(
+    "refused|timed out|timeout|closed the connection|connection is (closed|lost)|reset by peer|broken pipe|no route|"
+    "unreachable|starting up|shutting down|recovery mode|not yet accepting|too many (clients|connections)|"
+    "connection slots|\\beof\\b|consuming input failed|temporary failure in name",
+    re.IGNORECASE,
+)
+_NO_SNAPSHOT = frozenset({"22023", "42704", "55000"})
+_Result = TypeVar("_Result")
+
+set_on_retry_hooks([])  # they would log SQL on stderr, among the lines of progress
 
 
-@dataclass(frozen=True)
-class Table:
-    """A table as it is: its clause, the kind of each column (datetime, json, number or ""), text and integers."""
+def _parsed(url: str) -> sa.URL:
+    """Read a URL; UserError, which repeats nothing of it, if it is none."""
+    text = os.environ.get(URL_VARIABLE, "") if url == FROM_ENVIRONMENT else url
+    try:
+        parsed = sa.engine.make_url(text)
+    except (sa.exc.ArgumentError, ValueError):
+        raise UserError(
+            "database.url is no SQLAlchemy URL, e.g. sqlite:///corpus.sqlite or postgresql://user@host:5432/corpus "
+            "(special characters of a password as %XX)"
+        ) from None
+    if parsed.get_backend_name() != "sqlite" and text.count("@") > 1:  # else a part of a password is taken for the host
+        raise UserError("database.url: an @ in the user or the password must be written as %40")
+    if parsed.drivername.partition("+")[0] in ("postgres", "postgresql"):
+        return parsed.set(drivername="postgresql+psycopg")
+    return parsed
 
-    table: sa.TableClause
-    kinds: dict[str, str]
-    textual: frozenset[str]
-    integer: frozenset[str]
+
+def _secrets(url: sa.URL) -> list[str]:
+    query = [value for name, value in url.query.items() if name in _SECRETS]
+    return [str(value) for value in (url.password, *query, os.environ.get("PGPASSWORD")) if value]
 
 
 def without_password(database: Database) -> Database:
     """Return the settings as a job graph may carry them: a URL with a password stays in the environment, where the
     configuration allows it alone, and each worker reads it there.
     """
-    if sa.engine.make_url(database.url).password is None:
+    parsed = _parsed(database.url)
+    if parsed.password is None and not _SECRETS & parsed.query.keys():
         return database
     return replace(database, url=FROM_ENVIRONMENT)
 
 
-@lru_cache(maxsize=8)
 def connect(url: str, writable: bool) -> sa.Engine:
     """Return the engine of a URL, one a process. UserError if the URL, its driver or its file is not there."""
-    try:
-        parsed = sa.engine.make_url(os.environ.get(URL_VARIABLE, "") if url == FROM_ENVIRONMENT else url)
-    except sa.exc.ArgumentError:
-        raise UserError("database.url is no SQLAlchemy URL, e.g. sqlite:///corpus.sqlite") from None
+    return _engine(_parsed(url), writable)
+
+
+@lru_cache(maxsize=8)
+def _engine(parsed: sa.URL, writable: bool) -> sa.Engine:
     if parsed.get_backend_name() == "sqlite":
         return _sqlite(parsed, writable)
     try:
-        engine = sa.create_engine(parsed)
+        if parsed.get_backend_name() == "postgresql":
+            return _postgres(parsed, writable)
+        return sa.create_engine(parsed)
     except (sa.exc.NoSuchModuleError, ModuleNotFoundError) as error:
+        if parsed.get_backend_name() == "postgresql":
+            raise UserError("database.url: no driver for PostgreSQL: pip install 'resplice[postgres]'") from None
         raise UserError(f"database.url: no driver for {parsed.drivername} ({error}): install it with pip") from None
-    return engine if writable else engine.execution_options(postgresql_readonly=True)
 
 
-def version(url: str) -> str:
-    """Return the version token of an SQLite database: that of its file and of its write-ahead log; "" for any other.
+def _postgres(url: sa.URL, writable: bool) -> sa.Engine:
+    given = {
+        name: value
+        for name, value in _LIBPQ.items()
+        if name not in url.query and _ENVIRONMENT.get(name, "") not in os.environ
+    }
+    # A prepared statement would not outlive its transaction behind a pooler; as many connections as there are workers.
+    driver = {**given, "prepare_threshold": None}
+    engine = sa.create_engine(url, pool_pre_ping=True, max_overflow=-1, connect_args=driver)
+    options: dict[str, Any] = {"given": given}
+    options["where"] = _named(libpq(engine.execution_options(**options)))
+    if not writable:
+        options |= {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+    return engine.execution_options(**options)
 
-    The same token means that no row has changed, as the store's token does for an object.
-    """
-    parsed = sa.engine.make_url(os.environ.get(URL_VARIABLE, "") if url == FROM_ENVIRONMENT else url)
-    if parsed.get_backend_name() != "sqlite":
-        return ""
-    files = [Path(f"{parsed.database}{suffix}") for suffix in ("", "-wal")]
-    return " ".join(local_token(file.stat()) if file.exists() else "none" for file in files)
+
+def libpq(engine: sa.Engine) -> dict[str, str]:
+    """Return the parameters of libpq by which the engine connects, the password among them if the URL has one."""
+    _, parameters = engine.dialect.create_connect_args(engine.url)
+    given = {**parameters, **engine.get_execution_options()["given"]}
+    return {name: str(given[name]) for name in _defaults() if name in given}
 
 
-def where(engine: sa.Engine) -> str:
-    """Return the database as errors name it, without a password."""
-    return str(engine.get_execution_options().get("where") or f"the database {engine.url.render_as_string()}")
+def _defaults() -> dict[str, str]:
+    """Return what libpq takes from its environment for each parameter that a URL leaves out; "": nothing."""
+    import psycopg
+
+    options = psycopg.pq.Conninfo.get_defaults()
+    return {option.keyword.decode(): (option.val or b"").decode() for option in options}
+
+
+def _named(parameters: dict[str, str]) -> str:
+    """Return a PostgreSQL database as errors name it."""
+    if service := parameters.get("service"):
+        return f"the database of the service {service}"
+    found = _defaults() | parameters
+    host = found["host"] or found["hostaddr"] or "the local socket"
+    return f"the database {found['dbname'] or found['user']} on {host}:{found['port']}"
 
 
 def _sqlite(url: sa.URL, writable: bool) -> sa.Engine:
@@ -88,37 +155,106 @@ def _sqlite(url: sa.URL, writable: bool) -> sa.Engine:
         return connection
 
     engine = sa.create_engine("sqlite://", creator=open_, poolclass=sa.pool.NullPool)
-    return engine.execution_options(where=f"the database {path}")
+    return engine.execution_options(where=f"the database {path}", address=address)
 
 
-@lru_cache(maxsize=16)
-def reflect(engine: sa.Engine, name: str, section: str, wanted: tuple[tuple[str, str], ...], date: str) -> Table:
-    """Return what a table looks like; UserError unless it and the `wanted` columns (ours, theirs) are there."""
-    schema, _, table = name.rpartition(".")
-    place = where(engine)
+def version(url: str) -> str:
+    """Return the version token of an SQLite database: that of its file and of its write-ahead log; "" for any other.
+
+    The same token means that no row has changed, as the store's token does for an object.
+    """
+    parsed = _parsed(url)
+    if parsed.get_backend_name() != "sqlite":
+        return ""
+    files = [Path(f"{parsed.database}{suffix}") for suffix in ("", "-wal")]
+    return " ".join(local_token(file.stat()) if file.exists() else "none" for file in files)
+
+
+def where(engine: sa.Engine) -> str:
+    """Return the database as errors name it, without a password."""
+    return str(engine.get_execution_options().get("where") or f"the database {engine.url.render_as_string()}")
+
+
+def translated(engine: sa.Engine, error: sa.exc.DBAPIError, verb: str = "read") -> UserError:
+    """Return what an error of the driver means to the user: Unavailable if it may be gone when it is tried again."""
+    said = next((line.strip() for line in str(error.orig).splitlines() if line.strip()), type(error.orig).__name__)
+    for secret in _secrets(engine.url):
+        said = said.replace(secret, "***")
+    state = getattr(error.orig, "sqlstate", None)
+    away = error.connection_invalidated or (_GONE.match(state) if state else _AWAY.search(said))
+    if engine.dialect.name != "sqlite" and away:
+        return Unavailable(
+            f"{where(engine)} cannot be reached: {said}; see that it runs, then run the same command again"
+        )
+    return UserError(f"{where(engine)} cannot be {verb}: {said}")
+
+
+@contextmanager
+def reading(engine: sa.Engine, snapshot: str = "") -> Iterator[sa.Connection]:
+    """Give a connection that reads; on PostgreSQL one state of the database, which `snapshot` names if it is exported.
+
+    Its errors become UserError, Unavailable, or SnapshotLost if there is no such snapshot any more.
+    """
     try:
-        inspector = sa.inspect(engine)
-        columns = inspector.get_columns(table, schema=schema or None)
-    except sa.exc.NoSuchTableError:
-        known = ", ".join(sorted(sa.inspect(engine).get_table_names(schema=schema or None))) or "none"
-        raise UserError(f"{place} has no table {name!r} (it has: {known}); set its name in [database]") from None
-    except (sa.exc.OperationalError, sa.exc.DatabaseError) as error:
-        raise UserError(f"{place} cannot be read: {error.orig}") from None
-    types = {column["name"]: column["type"] for column in columns}
-    for ours, theirs in wanted:
-        if theirs not in types:
-            raise UserError(
-                f"table {name!r} has no column {theirs!r} (it has: {', '.join(types)}); set {section}.{ours}"
-            )
-    kinds = {column: "datetime" if column == date else _kind(kind) for column, kind in types.items()}
-    textual = frozenset(column for column, kind in types.items() if isinstance(kind, sa.String))
-    integer = frozenset(column for column, kind in types.items() if isinstance(kind, sa.Integer))
-    return Table(sa.table(table, schema=schema or None), kinds, textual, integer)
+        with engine.connect() as connection:
+            if engine.dialect.name == "postgresql":
+                if snapshot:
+                    _take(connection, snapshot)
+                connection.exec_driver_sql(SESSION)
+            yield connection
+    except sa.exc.DBAPIError as error:
+        raise translated(engine, error) from error
 
 
-def _kind(kind: Any) -> str:
-    if isinstance(kind, (sa.DateTime, sa.Date)):
-        return "datetime"
-    if isinstance(kind, sa.JSON):
-        return "json"
-    return "number" if isinstance(kind, sa.Numeric) else ""
+def take(snapshot: str) -> str:
+    """Return the statement by which a transaction reads an exported snapshot."""
+    if not re.fullmatch(r"[0-9A-F-]+", snapshot):
+        raise ValueError(f"{snapshot!r} is no snapshot of PostgreSQL")
+    return f"SET TRANSACTION SNAPSHOT '{snapshot}'"
+
+
+def _take(connection: sa.Connection, snapshot: str) -> None:
+    try:
+        connection.exec_driver_sql(take(snapshot))
+    except sa.exc.DBAPIError as error:
+        if getattr(error.orig, "sqlstate", None) not in _NO_SNAPSHOT:
+            raise
+        raise SnapshotLost(
+            f"{where(connection.engine)} was restarted, or cut connections, while the baseline was read; "
+            "run the same command again"
+        ) from error
+
+
+@contextmanager
+def exported(engine: sa.Engine) -> Iterator[str]:
+    """Hold one state of a PostgreSQL database while the block runs and give its name; "" on any other database."""
+    if engine.dialect.name != "postgresql":
+        yield ""
+        return
+    connection, name = patiently(lambda: _export(engine))
+    try:
+        yield name
+    finally:
+        with suppress(sa.exc.DBAPIError):  # lost meanwhile: nobody needs it any more
+            connection.close()
+
+
+def _export(engine: sa.Engine) -> tuple[sa.Connection, str]:
+    try:
+        connection = engine.connect()
+        connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
+        return connection, str(connection.exec_driver_sql("SELECT pg_export_snapshot()").scalar_one())
+    except sa.exc.DBAPIError as error:
+        raise translated(engine, error) from error
+
+
+def patiently(work: Callable[[], _Result]) -> _Result:
+    """Return what `work` returns; while its database cannot be reached, try again, for at most PATIENCE_S."""
+    for attempt in stamina.retry_context(_is_away, attempts=None, timeout=PATIENCE_S, wait_initial=0.1, wait_max=5.0):
+        with attempt:
+            return work()
+    raise AssertionError("stamina raises the last error")
+
+
+def _is_away(error: Exception) -> bool:
+    return isinstance(error, Unavailable) and not isinstance(error, SnapshotLost)

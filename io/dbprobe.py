@@ -7,9 +7,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from resplice.io.database import connect, where
+from resplice.io.database import connect, reading, where
 from resplice.io.rows import Rows
-from resplice.transforms.records import UserError
+from resplice.io.tables import named
 from resplice.transforms.settings import Database
 
 SAMPLE = 10_000
@@ -35,33 +35,25 @@ def look(database: Database) -> DatabaseFacts:
     engine = connect(database.url, False)
     Rows(database).check()
     names, columns = database, database.video_columns
-    try:
-        with engine.connect() as connection:
-            rows = _first(connection, names.rows_table, database.columns.video_id, 1)
-            videos = _first(connection, names.videos_table, columns.video_id, 1)
-            statuses = _first(connection, names.videos_table, columns.validation_status, SAMPLE + 1)
+    with reading(engine) as connection:
+        rows = _first(connection, names.rows_table, database.columns.video_id, 1)
+        videos = _first(connection, names.videos_table, columns.video_id, 1)
+        statuses = _first(connection, names.videos_table, columns.validation_status, SAMPLE + 1)
         keys = ((names.rows_table, database.columns.video_id), (names.videos_table, columns.video_id))
-        unindexed = tuple(key for key in keys if not _indexed(engine, *key))
-    except sa.exc.DBAPIError as error:
-        raise UserError(f"{where(engine)} cannot be read: {error.orig}") from None
+        unindexed = tuple(key for key in keys if not _indexed(connection, *key))
     found = frozenset(None if status is None else str(status) for status in statuses)
     return DatabaseFacts(where(engine), bool(rows), bool(videos), unindexed, found, len(statuses) <= SAMPLE)
 
 
-def _table(name: str) -> sa.TableClause:
-    schema, _, table = name.rpartition(".")
-    return sa.table(table, schema=schema or None)
-
-
 def _first(connection: sa.Connection, table: str, column: str, most: int) -> list[Any]:
-    query: Any = sa.select(sa.column(column)).select_from(_table(table)).limit(most)
+    query: Any = sa.select(sa.column(column)).select_from(named(table)).limit(most)
     return [row[0] for row in connection.execute(query)]
 
 
-def _indexed(engine: sa.Engine, name: str, column: str) -> bool:
+def _indexed(connection: sa.Connection, name: str, column: str) -> bool:
     """Return whether an index, a key or a unique constraint of the table begins with the column."""
     schema, _, table = name.rpartition(".")
-    inspector, schema_ = sa.inspect(engine), schema or None
+    inspector, schema_ = sa.inspect(connection), schema or None
     keys: list[Any] = [inspector.get_pk_constraint(table, schema_).get("constrained_columns")]
     keys += [index["column_names"] for index in inspector.get_indexes(table, schema_)]
     keys += [unique["column_names"] for unique in inspector.get_unique_constraints(table, schema_)]

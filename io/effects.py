@@ -12,8 +12,8 @@ from resplice.io import documents, refusals, sidecars
 from resplice.io.conditional import settled
 from resplice.io.context import Context
 from resplice.io.journal import STATUS, TAR, Effect, Now
-from resplice.io.rows import Rows
 from resplice.io.snapshots import object_key
+from resplice.io.statuses import Statuses
 from resplice.io.store import Store
 from resplice.transforms import provenance
 from resplice.transforms.records import Reason, Refusal
@@ -156,6 +156,6 @@ class SetStatuses:
 
     def __call__(self, batch: tuple[Effect, ...]) -> Iterator[Outcome]:
         """Set the statuses of one batch."""
-        rows = Rows(self._context.settings.database, writable=True)
-        rows.set_status([(effect.line.unit, effect.found, effect.to) for effect in batch])
+        changes = [(effect.line.unit, effect.found, effect.to) for effect in batch]
+        Statuses(self._context.settings.database).set(changes)
         yield from (Outcome(STATUS, effect.line.unit) for effect in batch)

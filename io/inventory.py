@@ -17,9 +17,10 @@ import pyarrow as pa
 from resplice.io import shards
 from resplice.io.context import Context
 from resplice.io.former import KnownTars, stored
-from resplice.io.rows import Row, shown
+from resplice.io.rows import Row
 from resplice.io.store import Head
 from resplice.io.tarstate import RAW, TRANSCRIBED, Side, TarState, open_sides
+from resplice.io.values import shown
 from resplice.transforms import provenance
 from resplice.transforms.affected import OK
 from resplice.transforms.audit import RowName, TarContent, raw_content, transcribed_content
@@ -72,6 +73,9 @@ MEMBER_INDEX = pa.schema(
 class RangeWork:
     """One range of video ids: its bounds, the tars that lie in it, the statuses of the videos table, and the objects
     that tell what earlier baselines found in it.
+
+    `snapshot` names the state of the database that is frozen ("": it has none). `ids` are those with rows, where rows
+    are not found by range.
     """
 
     index: int
@@ -81,6 +85,8 @@ class RangeWork:
     transcribed: tuple[tuple[str, Head], ...] = ()
     statuses: tuple[tuple[str, str | None], ...] = ()
     former: tuple[str, ...] = ()
+    ids: tuple[str, ...] | None = None
+    snapshot: str = ""
 
 
 def read_names(rows: Iterable[Row], raw_names: frozenset[str] | None) -> tuple[list[RowName], list[Refusal]]:
@@ -122,6 +128,7 @@ class Inventory:
             videos.append(facts.row)
             row_index += facts.rows
             member_index += facts.members
+        context.rows_at(work.snapshot).check_snapshot()  # a lost one is frozen anew, perhaps by another thread, already
         self._write_rows(work.index, [row for video in sorted(rows) for row in rows[video]])
         self._write(f"index/{work.index:05d}-rows", row_index, ROW_INDEX)
         self._write(f"index/{work.index:05d}-members", member_index, MEMBER_INDEX)
@@ -129,7 +136,8 @@ class Inventory:
         yield work.index, len(videos)
 
     def _rows(self, work: RangeWork) -> Iterator[Row]:
-        for row in self._context.rows.between(work.after, work.until):
+        rows = self._context.rows_at(work.snapshot)
+        for row in rows.between(work.after, work.until) if work.ids is None else rows.among(work.ids):
             yield replace(row, video_id=shown(row.video_id))
 
     def _write_rows(self, index: int, rows: list[Row]) -> None:

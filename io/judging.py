@@ -13,11 +13,12 @@ from resplice.io.engines import ChainSpec, Judged
 from resplice.io.inventory import read_names
 from resplice.io.ledger import Entry, remembered
 from resplice.io.rebuild import old_tar
-from resplice.io.rows import Row, shown
+from resplice.io.rows import Row
 from resplice.io.sandbox import Sandbox
 from resplice.io.store import Changed, Place
 from resplice.io.tars import Member
 from resplice.io.tarstate import RAW, TRANSCRIBED, OpenTar, open_tar, opened
+from resplice.io.values import shown
 from resplice.io.work import Item, Planned
 from resplice.transforms import audit, provenance
 from resplice.transforms.affected import UNREADABLE

@@ -26,7 +26,7 @@ from botocore.exceptions import (
     ResponseStreamingError,
 )
 
-from resplice.transforms.records import Exit, UserError
+from resplice.transforms.records import Exit, Unavailable, UserError
 from resplice.transforms.settings import StoreOptions
 
 CONNECTIONS = 16
@@ -100,11 +100,10 @@ class Bucket:
         endpoint = self._options.endpoint_url
         return f"s3://{self.name}" + (f"/{key}" if key else "") + (f" at {endpoint}" if endpoint else "")
 
-    def unanswered(self, key: str, tries: int, why: object) -> UserError:
+    def unanswered(self, key: str, tries: int, why: object) -> Unavailable:
         """Return the error of a request that found no answer."""
-        return UserError(
-            f"{self.where(key)}: no answer in {tries} tries ({_first_line(why)}): run the same command again",
-            Exit.AGAIN,
+        return Unavailable(
+            f"{self.where(key)}: no answer in {tries} tries ({_first_line(why)}): run the same command again"
         )
 
     def _meaning(self, error: BotoCoreError | ClientError, key: str, tries: int) -> Exception:

@@ -1,24 +1,30 @@
-"""The user's database: transcription rows and video statuses, read by SQLAlchemy, read-only until `finalize`."""
+"""The user's database: transcription rows and video statuses, read-only until `finalize`.
+
+SQLAlchemy writes the SQL. The inventory reads by column (`columnar`), the few whole rows that repair needs by row.
+"""
 
 from __future__ import annotations
 
 import itertools
-import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime
-from decimal import Decimal
 from typing import Any
 
 import sqlalchemy as sa
 
-from resplice.io.database import Table, connect, reflect, version, where
-from resplice.transforms import provenance
-from resplice.transforms.records import UserError
+from resplice.io import columnar
+from resplice.io.database import connect, exported, patiently, reading, version
+from resplice.io.tables import Table, reflect, videos_table
+from resplice.io.values import json_values, number, row_id, shown, text, texts
+from resplice.transforms.records import SnapshotLost, Unavailable
 from resplice.transforms.settings import Database
 
 _PAGE = 5000
 _IN = 500
+_STUCK = 5
+_Page = Mapping[str, Sequence[Any]]
+_Where = Callable[[str | None], list[sa.ColumnElement[bool]]]
 
 
 @dataclass(frozen=True)
@@ -33,68 +39,72 @@ class Row:
     columns: dict[str, Any]
 
 
-def shown(text: str) -> str:
-    """Return text with bytes that are not UTF-8, and lone surrogates, as backslash escapes."""
-    if text.isascii():
-        return text
-    try:
-        return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    except UnicodeEncodeError:
-        return text.encode("utf-8", "backslashreplace").decode()
-
-
-def _shown(value: Any) -> Any:
-    """Return a JSON value with all its text as `shown`."""
-    if isinstance(value, str):
-        return shown(value)
-    if isinstance(value, dict):
-        return {shown(name): _shown(inner) for name, inner in value.items()}
-    return [_shown(inner) for inner in value] if isinstance(value, list) else value
-
-
 class Rows:
-    """Reader (and, for `finalize`, writer) of one database. Cheap to make; connections are opened on use."""
+    """Reader of one database, of one state of it if `snapshot` names one. Cheap to make; connects on use."""
 
-    def __init__(self, database: Database, writable: bool = False) -> None:
+    def __init__(self, database: Database, snapshot: str = "") -> None:
         self._database = database
-        self._url = database.url
-        self._engine = connect(database.url, writable)
+        self._snapshot = snapshot
+        self._engine = connect(database.url, False)
         self._columns = database.columns
         self._videos = database.video_columns
 
     @property
     def version(self) -> str:
         """Return the version token of the database, "" where it has none."""
-        return version(self._url)
+        return version(self._database.url)
 
     @property
     def id_type(self) -> str:
         """Return the parquet type of row ids: int64 where the column is an integer, else string."""
-        return "int64" if self._columns.id in self._rows_table().integer else "string"
+        return "int64" if self._rows_table().is_integer(self._columns.id) else "string"
+
+    @property
+    def by_range(self) -> bool:
+        """Return whether an index by video serves ranges of ids; elsewhere its order is not that of code points."""
+        return self._engine.dialect.name == "sqlite"
 
     def check(self) -> None:
-        """Raise UserError unless both tables and all configured columns exist."""
+        """Raise UserError unless both tables and all configured columns exist; Unavailable, at once, if it is away."""
+        with reading(self._engine):
+            pass
         self._rows_table()
         self._videos_table()
+
+    @contextmanager
+    def frozen(self) -> Iterator[str]:
+        """Hold one state of the database while the block runs and give the name that `Rows` reads it by, or ""."""
+        with exported(self._engine) as snapshot:
+            yield snapshot
+
+    def check_snapshot(self) -> None:
+        """Raise SnapshotLost if the state that this reader reads is gone."""
+        if self._snapshot:
+            patiently(lambda: list(self._pages(sa.select(sa.literal(1).label("one")), False)))
 
     def counts(self) -> list[tuple[str, int]]:
         """Return (video_id, rows), sorted by code point; rows without a video_id stand under ""."""
         table = self._rows_table()
-        key = self._key(table, self._columns.video_id)
-        query: Any = sa.select(key, sa.func.count()).select_from(table.table).group_by(key)
+        key = table.key(self._columns.video_id)
+        query = sa.select(key.label("key"), sa.func.count().label("n")).select_from(table.table).group_by(key)
         totals: dict[str, int] = {}
-        for value, count in self._fetch(query):
-            totals[_text(value)] = totals.get(_text(value), 0) + count
+        for value, count in self._all(query):
+            totals[text(value)] = totals.get(text(value), 0) + count
         return sorted(totals.items())
 
     def statuses(self) -> dict[str, str | None]:
         """Return the validation_status of every video of the videos table."""
+        return self._statuses(self._videos_table(), [])
+
+    def status_of(self, video_ids: Sequence[str]) -> dict[str, str | None]:
+        """Return the current validation_status of some videos (absent: no such video)."""
         table = self._videos_table()
-        query: Any = sa.select(sa.column(self._videos.video_id), sa.column(self._videos.validation_status))
-        return {
-            _text(video): None if status is None else shown(_text(status))
-            for video, status in self._fetch(query.select_from(table.table))
-        }
+        found: dict[str, str | None] = {}
+        for first in range(0, len(video_ids), _IN):
+            part = video_ids[first : first + _IN]
+            statuses = self._statuses(table, [table.is_one_of(self._videos.video_id, part)])
+            found |= {video: statuses[video] for video in part if video in statuses}
+        return found
 
     def between(self, after: str | None, until: str | None) -> Iterator[Row]:
         """Yield the rows of video ids in (after, until], sorted by video and id; no bound: from or to the end.
@@ -102,95 +112,113 @@ class Rows:
         Rows without a video_id come with the range that has no lower bound.
         """
         table = self._rows_table()
-        key = self._key(table, self._columns.video_id)
-        where = []
-        if after is not None:
-            where.append(key > after)
-        if until is not None:
-            inside = key <= until
-            where.append(inside if after is not None else sa.or_(inside, key.is_(None)))
-        yield from self._rows(table, where)
+        key = table.key(self._columns.video_id)
+
+        def where(last: str | None) -> list[sa.ColumnElement[bool]]:
+            lower = after if last is None else last
+            found = [] if lower is None else [key > lower]
+            if until is not None:
+                found.append(key <= until if found else sa.or_(key <= until, key.is_(None)))
+            return found
+
+        return self._resumed(table, where)
+
+    def among(self, video_ids: Iterable[str], by_column: bool = True) -> Iterator[Row]:
+        """Yield the rows of some videos, sorted by video and id; "" is the id of rows that have none."""
+        wanted, table, name = frozenset(video_ids), self._rows_table(), self._columns.video_id
+
+        def where(last: str | None) -> list[sa.ColumnElement[bool]]:
+            left = sorted(video for video in wanted if last is None or video > last)
+            some = table.is_one_of(name, left)
+            return [sa.or_(some, table.key(name).is_(None)) if "" in left else some]
+
+        return (row for row in self._resumed(table, where, by_column) if row.video_id in wanted)
 
     def of(self, video_ids: Sequence[str]) -> dict[str, list[Row]]:
         """Return the rows of some videos; a video without rows has an empty list."""
-        table = self._rows_table()
-        key = self._key(table, self._columns.video_id)
         found: dict[str, list[Row]] = {video: [] for video in video_ids}
         for first in range(0, len(video_ids), _IN):
-            for row in self._rows(table, [key.in_(video_ids[first : first + _IN])]):
+            for row in self.among(video_ids[first : first + _IN], by_column=False):
                 found[row.video_id].append(row)
         return found
 
-    def status_of(self, video_ids: Sequence[str]) -> dict[str, str | None]:
-        """Return the current validation_status of some videos (absent: no such video)."""
-        table = self._videos_table()
-        key = self._key(table, self._videos.video_id)
-        found: dict[str, str | None] = {}
-        for first in range(0, len(video_ids), _IN):
-            query: Any = sa.select(key, sa.column(self._videos.validation_status)).select_from(table.table)
-            for video, status in self._fetch(query.where(key.in_(video_ids[first : first + _IN]))):
-                found[_text(video)] = None if status is None else shown(_text(status))
-        return found
+    def _resumed(self, table: Table, where: _Where, by_column: bool = True) -> Iterator[Row]:
+        """Yield the rows that fulfil `where(None)`; if the connection is lost, go on behind the last whole video.
 
-    def set_status(self, changes: Iterable[tuple[str, str | None, str | None]]) -> list[str]:
-        """Compare and set in one transaction: (video_id, expected, new), values as `status_of` shows them.
-
-        Return the ids whose value was another; they are left as they are.
+        `where(last)` leaves those of the videos up to `last`. Behind a video, not behind a row: ids need not be unique.
         """
-        table = self._videos_table()
-        key = self._key(table, self._videos.video_id)
-        current = self._key(table, self._videos.validation_status)
-        target = sa.table(table.table.name, sa.column(self._videos.validation_status), schema=table.table.schema)
-        conflicts = []
-        try:
-            with self._engine.begin() as connection:
-                for video, expected, new in changes:
-                    matches = current.is_(None) if expected is None else current == expected
-                    update = sa.update(target).where(key == video, matches)
-                    if not connection.execute(update.values({self._videos.validation_status: new})).rowcount:
-                        conflicts.append(video)
-        except sa.exc.OperationalError as error:
-            raise UserError(f"the database cannot be written: {error.orig}") from error
-        return conflicts
+        last: str | None = None
+        stuck, by_column = 0, by_column and table.columnar
+        while True:
+            whole: list[Row] = []
+            try:
+                for row in self._begun(table, where(last), by_column):
+                    if whole and row.video_id != whole[0].video_id:
+                        yield from whole
+                        stuck, last, whole = 0, whole[0].video_id, []
+                    whole.append(row)
+                yield from whole
+                return
+            except columnar.Unfit:
+                by_column = False
+            except Unavailable as error:
+                stuck += 1
+                if isinstance(error, SnapshotLost) or stuck > _STUCK:
+                    raise
 
-    def _rows(self, table: Table, where: list[sa.ColumnElement[bool]]) -> Iterator[Row]:
-        names = list(table.kinds)
-        order = [self._key(table, self._columns.video_id), sa.column(self._columns.id)]
-        columns: list[Any] = [sa.column(name) for name in names]
-        query: sa.Select[Any] = sa.select(*columns).select_from(table.table).where(*where).order_by(*order)
-        fetched = self._fetch(query)
-        while page := list(itertools.islice(fetched, _PAGE)):
-            yield from self._page(table, dict(zip(names, zip(*page, strict=True), strict=True)))
+    def _begun(self, table: Table, where: list[sa.ColumnElement[bool]], by_column: bool) -> Iterator[Row]:
+        """Yield rows in order; wait until the database is there and has given the first ones."""
+        columns = [table.selected(name) for name in table.kinds]
+        order = [table.key(self._columns.video_id).nulls_first(), table.order(self._columns.id)]
+        query = sa.select(*columns).select_from(table.table).where(*where).order_by(*order)
+        pages = patiently(lambda: _started(self._pages(query, by_column)))
+        return (row for page in pages for row in self._page(table, page))
 
-    def _page(self, table: Table, values: dict[str, tuple[Any, ...]]) -> Iterator[Row]:
+    def _statuses(self, table: Table, where: list[sa.ColumnElement[bool]]) -> dict[str, str | None]:
+        columns = (table.selected(name) for name in (self._videos.video_id, self._videos.validation_status))
+        query = sa.select(*columns).select_from(table.table).where(*where)
+        return {
+            text(video): None if status is None else shown(text(status))
+            for video, status in self._all(query, by_column=table.columnar and not where)
+        }
+
+    def _all(self, query: sa.Select[*tuple[Any, ...]], by_column: bool = True) -> list[tuple[Any, ...]]:
+        def fetch(by_column: bool) -> list[tuple[Any, ...]]:
+            pages = self._pages(query, by_column)
+            return [row for page in pages for row in zip(*page.values(), strict=True)]
+
+        if by_column:
+            with suppress(columnar.Unfit):
+                return fetch(True)
+        return patiently(lambda: fetch(False))
+
+    def _pages(self, query: sa.Select[*tuple[Any, ...]], by_column: bool) -> Iterator[_Page]:
+        """Yield the rows of a query, some at a time, by column."""
+        if by_column:
+            yield from columnar.pages(self._engine, query, self._snapshot)
+            return
+        with reading(self._engine, self._snapshot) as connection:
+            result = connection.execution_options(yield_per=_PAGE).execute(query)
+            names = list(result.keys())
+            for part in result.partitions():
+                yield dict(zip(names, zip(*part, strict=True), strict=True))
+
+    def _page(self, table: Table, values: _Page) -> Iterator[Row]:
         """Yield some rows, given by column: a function for each value costs more than all that is done to it."""
         ours = self._columns
-        whole = ours.id in table.integer
-        shown_ = [_json_values(column, table.kinds[name]) for name, column in values.items()]
+        whole = table.is_integer(ours.id)
+        json_ = [json_values(column, table.kinds[name]) for name, column in values.items()]
         found = zip(
-            (_row_id(value, whole, ours.id) for value in values[ours.id]),
-            _texts(values[ours.video_id]),
-            _texts(values[ours.segment_file]),
-            map(shown, _texts(values[ours.transcription])),
-            map(_number, values[ours.duration_s]) if ours.duration_s else itertools.repeat(None),
-            (dict(zip(values, row, strict=True)) for row in zip(*shown_, strict=True)),
+            (row_id(value, whole, ours.id) for value in values[ours.id]),
+            texts(values[ours.video_id]),
+            texts(values[ours.segment_file]),
+            map(shown, texts(values[ours.transcription])),
+            map(number, values[ours.duration_s]) if ours.duration_s else itertools.repeat(None),
+            (dict(zip(values, row, strict=True)) for row in zip(*json_, strict=True)),
             strict=False,  # without durations their column has no end
         )
         for row in found:
             yield Row(*row)
-
-    def _key(self, table: Table, name: str) -> sa.ColumnElement[Any]:
-        key: sa.ColumnElement[Any] = sa.column(name, sa.String)
-        if name not in table.textual:
-            key = sa.cast(key, sa.String)
-        return sa.collate(key, "BINARY" if self._engine.dialect.name == "sqlite" else "C")
-
-    def _fetch(self, query: Any) -> Iterator[Any]:
-        try:
-            with self._engine.connect() as connection:
-                yield from connection.execution_options(yield_per=_PAGE).execute(query)
-        except sa.exc.OperationalError as error:
-            raise UserError(f"{where(self._engine)}: {error.orig}") from error
 
     def _rows_table(self) -> Table:
         wanted = {name: theirs for name, theirs in vars(self._columns).items() if theirs or name != "duration_s"}
@@ -198,56 +226,10 @@ class Rows:
                         self._columns.created_at)  # fmt: skip
 
     def _videos_table(self) -> Table:
-        return reflect(self._engine, self._database.videos_table, "database.video_columns",
-                        tuple(vars(self._videos).items()), "")  # fmt: skip
+        return videos_table(self._engine, self._database)
 
 
-def _texts(values: Iterable[Any]) -> list[str]:
-    return [value if type(value) is str else _text(value) for value in values]
-
-
-def _text(value: Any) -> str:
-    if value is None:
-        return ""
-    return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else str(value)
-
-
-def _row_id(value: Any, integer: bool, column: str) -> int | str:
-    if not integer:
-        return shown(_text(value))
-    if not isinstance(value, int):
-        raise UserError(f"column {column!r} is declared as integer but holds {value!r}")
-    return value
-
-
-def _number(value: Any) -> float | None:
-    try:
-        return None if value is None else float(value)
-    except (TypeError, ValueError):
-        return None
-
-
-def _json_values(values: Sequence[Any], kind: str) -> list[Any]:
-    """Return the values of a column as `_json_value` does; it is not asked for those that JSON takes as they are."""
-    if kind:
-        return [None if value is None else _json_value(value, kind) for value in values]
-    return [
-        value
-        if value is None or type(value) is int or (type(value) is str and value.isascii())
-        else _json_value(value, kind)
-        for value in values
-    ]
-
-
-def _json_value(value: Any, kind: str) -> Any:
-    """Return a column's value as JSON can say it: dates as ISO-8601 UTC, decimals as numbers, JSON as JSON."""
-    try:
-        if kind == "datetime" and isinstance(value, str):
-            value = datetime.fromisoformat(value)
-        elif kind == "json" and isinstance(value, str):
-            value = json.loads(value)
-        elif kind == "number" and isinstance(value, str):
-            value = Decimal(value)
-    except (ValueError, ArithmeticError):
-        pass
-    return _shown(provenance.plain(value))
+def _started(pages: Iterator[_Page]) -> Iterator[_Page]:
+    """Return the same pages, the first of which is there."""
+    first = list(itertools.islice(pages, 1))
+    return itertools.chain(first, pages)

@@ -28,15 +28,18 @@ from resplice.io.context import Context
 from resplice.io.former import earlier
 from resplice.io.inventory import VIDEO_SCHEMA, Inventory, RangeWork
 from resplice.io.progress import by_marks, marked
-from resplice.io.rows import shown
 from resplice.io.store import Head, Store
+from resplice.io.values import shown
 from resplice.pipelines import launch
 from resplice.pipelines.config import Resolved
 from resplice.pipelines.launch import Session
 from resplice.transforms import provenance
 from resplice.transforms.ranges import limits, partition, range_of
-from resplice.transforms.records import UserError
+from resplice.transforms.records import SnapshotLost, UserError
 from resplice.transforms.replace import Shard
+
+SNAPSHOTS = 4
+"""States of the database that a baseline tries to read, one after the other, before it gives up."""
 
 
 def run(args: Any, resolved: Resolved, beam_argv: Sequence[str]) -> int:
@@ -58,18 +61,42 @@ def freeze(session: Session, refresh: bool = False) -> None:
     if refresh:  # else there is none, or another process of this run has just finished it
         store.delete(f"{stage}/baseline.json")
         store.delete(f"{context.stage('verify')}/coverage.json")  # it was of the world before
+    ranges = _read(session)
+    _remove_former(context, ranges)
+    facts = _assemble(context, ranges)
+    session.finish("baseline", facts["videos"], facts["videos"], 0, [])
+    store.replace(f"{stage}/baseline.json", provenance.document(facts), None)
+    _say(session, facts)
+
+
+def _read(session: Session) -> int:
+    """Read the corpus, all rows in one state of the database, and return the number of ranges.
+
+    Where that state is lost, all is read again in a new one: a baseline never mixes two.
+    """
+    for left in reversed(range(SNAPSHOTS)):
+        try:
+            with session.context.rows.frozen() as snapshot:
+                return _read_state(session, snapshot)
+        except SnapshotLost:
+            if not left:
+                raise
+            session.note("baseline: the database lost the state that was being read; reading all of a new one")
+    raise AssertionError("the last loss is raised")
+
+
+def _read_state(session: Session, snapshot: str) -> int:
+    context = session.context
     session.note("baseline: listing tars, rows and historical results")
-    works, frozen = divide(context)
-    refusals.put(store, f"{stage}/world.json", provenance.document(asdict(frozen)))
+    works, frozen = divide(context, snapshot)
+    refusals.put(
+        context.workspace.store, f"{context.stage('baseline')}/world.json", provenance.document(asdict(frozen))
+    )
     session.note(f"baseline: reading the corpus in {len(works)} ranges, {len(frozen.history)} historical shards")
     parts = 2 * len(works) + len(frozen.history)
     with session.progress(by_marks(context, "baseline", parts)), session.pipeline() as pipeline:
         build(pipeline, context, works, frozen)
-    _remove_former(context, len(works))
-    facts = _assemble(context, len(works))
-    session.finish("baseline", facts["videos"], facts["videos"], 0, [])
-    store.replace(f"{stage}/baseline.json", provenance.document(facts), None)
-    _say(session, facts)
+    return len(works)
 
 
 @dataclass(frozen=True)
@@ -169,24 +196,25 @@ def check_case(folder: Path) -> None:
         raise UserError(f"corpus.workspace: {folder} is on a file system that does not tell `a` from `A`; use another")
 
 
-def divide(context: Context) -> tuple[list[RangeWork], World]:
-    """List the corpus and divide its ids into ranges."""
-    version = context.rows.version
-    counts = {shown(video): rows for video, rows in context.rows.counts()}
-    statuses = {shown(video): status for video, status in context.rows.statuses().items()}
+def divide(context: Context, snapshot: str = "") -> tuple[list[RangeWork], World]:
+    """List the corpus, its rows in one state of the database, and divide its ids into ranges."""
+    rows = context.rows_at(snapshot)
+    version = rows.version
+    counts = {shown(video): count for video, count in rows.counts()}
+    statuses = {shown(video): status for video, status in rows.statuses().items()}
     raw = _tars(context.raw.store, ".tar")
     transcribed = _tars(context.transcribed.store, "_transcribed.tar")
     bounds = partition({video: counts.get(video, 0) for video in {*counts, *statuses, *raw, *transcribed}})
     history = snapshots.found_history(context.validation.store, context.settings.history.status_column)
     former = earlier(context)
     works = []
-    tars = [_by_range(side, bounds) for side in (raw, transcribed)]
-    of_videos = _by_range(statuses, bounds)
+    sides = [_by_range(side, bounds) for side in (raw, transcribed, statuses, counts)]
     for index in range(len(bounds) + 1):
+        in_raw, in_transcribed, with_status, with_rows = (side.get(index, ()) for side in sides)
+        ids = None if rows.by_range else tuple(video for video, _ in with_rows)
         after, until = limits(bounds, index)
         known = tuple(key for one in former for key in one.keys(after, until))
-        found = [side.get(index, ()) for side in (*tars, of_videos)]
-        works.append(RangeWork(index, after, until, found[0], found[1], found[2], known))
+        works.append(RangeWork(index, after, until, in_raw, in_transcribed, with_status, known, ids, snapshot))
     return works, World(bounds, tuple(history), version)
 
 

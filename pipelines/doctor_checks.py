@@ -67,17 +67,22 @@ def python(_: Any) -> Iterator[Finding]:
 
 def packages(_: Any) -> Iterator[Finding]:
     """Check that the installed packages are those that this version requires."""
+    shown = f"resplice {_version('resplice')}, apache-beam {_version('apache-beam')}"
+    yield checkup.packages(wrong_packages(), shown)
+
+
+def wrong_packages(extra: str = "") -> dict[str, str]:
+    """Return what is there instead of what resplice requires, or instead of what one of its extras adds to that."""
     from packaging.requirements import Requirement
 
     wrong = {}
-    for text in importlib.metadata.requires("resplice") or []:
-        requirement = Requirement(text)
-        if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
-            there = _version(requirement.name)
-            if there is None or not requirement.specifier.contains(there, prereleases=True):
-                named = f"{requirement.name}{requirement.specifier}"
-                wrong[named] = "not installed" if there is None else f"{there} is installed"
-    yield checkup.packages(wrong, f"resplice {_version('resplice')}, apache-beam {_version('apache-beam')}")
+    for requirement in map(Requirement, importlib.metadata.requires("resplice") or []):
+        marker, there = requirement.marker, _version(requirement.name)
+        of = next((name for name in ("", extra) if marker is None or marker.evaluate({"extra": name})), None)
+        if of == extra and (there is None or not requirement.specifier.contains(there, prereleases=True)):
+            named = f"{requirement.name}{requirement.specifier}"
+            wrong[named] = "not installed" if there is None else f"{there} is installed"
+    return wrong
 
 
 def _version(name: str) -> str | None:

@@ -9,7 +9,7 @@ import importlib.metadata
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from resplice.pipelines.doctor_checks import Situation
+from resplice.pipelines.doctor_checks import Situation, wrong_packages
 from resplice.transforms import checkup
 from resplice.transforms.checkup import Finding, State
 from resplice.transforms.records import Reason, Refusal, UserError
@@ -119,8 +119,9 @@ def engines(situation: Situation) -> Iterator[Finding]:
 
 def optional(_: Any) -> Iterator[Finding]:
     """Tell which optional engines and extras there are not."""
-    points = importlib.metadata.entry_points(group="resplice.engines")
-    yield from checkup.optional({point.name for point in points}, _extras())
+    points, provided = importlib.metadata.entry_points(group="resplice.engines"), _extras()
+    extras = {name for name in checkup.EXTRAS if name in provided and not wrong_packages(name)}
+    yield from checkup.optional(extras | {point.name for point in points}, provided)
 
 
 def _extras() -> list[str]:

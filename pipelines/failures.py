@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 
-from resplice.transforms.records import Terminated, UserError
+from resplice.transforms.records import SnapshotLost, Terminated, Unavailable, UserError
 
 _WHERE = re.compile(r"\s*\[while running '[^']*'\]\s*\Z")
 _ERRNO = re.compile(r"\[Errno (\d+)\] ([^:]*)(?:: '(.*)')?")
+_OURS = {kind.__name__: kind for kind in (UserError, Unavailable, SnapshotLost)}
 _SYSTEM = frozenset({"OSError", "PermissionError", "FileNotFoundError", "IsADirectoryError", "NotADirectoryError"})
 
 
@@ -18,7 +19,7 @@ def original(error: BaseException) -> BaseException | None:
     """
     text = _WHERE.sub("", str(error))
     if isinstance(error, UserError):
-        return UserError(_WHERE.sub("", str(error.args[0])), error.exit_code)
+        return type(error)(_WHERE.sub("", str(error.args[0])), error.exit_code)
     for line in reversed([line.strip() for line in text.splitlines() if line.strip()]):
         if (made := _made(line)) is not None:
             return made
@@ -30,8 +31,8 @@ def original(error: BaseException) -> BaseException | None:
 def _made(line: str) -> BaseException | None:
     kind, _, text = line.partition(":")
     name, text = kind.rpartition(".")[2], text.strip()
-    if name == "UserError":
-        return UserError(text)
+    if name in _OURS:
+        return _OURS[name](text)
     if name == "KeyboardInterrupt":
         return KeyboardInterrupt()
     if name == "Terminated":

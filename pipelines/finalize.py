@@ -24,6 +24,7 @@ from resplice.io.effects import Digests, Examine, ReplaceTars, SetStatuses, stat
 from resplice.io.gather import Gather, gathered
 from resplice.io.journal import CONFLICT, DONE, STATUS, TAR, TO_DO, Decision, Effect, Key, Now
 from resplice.io.progress import by_marks, marked
+from resplice.io.statuses import Statuses
 from resplice.io.wanted import verified, wanted_statuses, wanted_tars
 from resplice.io.work import planned
 from resplice.pipelines import launch
@@ -109,6 +110,8 @@ def _carry_out(session: Session, job: Job) -> None:
     if session.dry:
         _show(session, job, decided, effects)
         return
+    if any(effect.line.kind == STATUS for effect in effects):
+        Statuses(context.settings.database).check()  # before the first tar is replaced
     details: dict[Key, str] = {}
     if job.stage == "finalize":
         journal.append(context.workspace.store, _journal(context), [effect.line for effect in effects])

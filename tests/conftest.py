@@ -1,3 +1,4 @@
+import itertools
 import os
 import shutil
 import signal
@@ -15,9 +16,12 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell started the tes
 import servers
 from corpus import Corpus
 from finalizing import World, make, plain
+from postgres import Base, Postgres, server
 from proxy import Proxy
 
 from resplice.pipelines import demo
+
+_NUMBERS = itertools.count(1)
 
 os.environ["AWS_EC2_METADATA_DISABLED"] = "true"  # no test asks the network for credentials, or finds the user's own
 for _name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_ENDPOINT_URL"):
@@ -82,6 +86,21 @@ def plain_path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
     """Call the workers of finalize themselves where a test does not ask for Beam."""
     if "on_beam" not in request.fixturenames:
         plain(monkeypatch)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL server of this process of the tests; skipped where there are no programs of it, unless CI=true."""
+    with server() as started:
+        yield started
+
+
+@pytest.fixture
+def database(postgres: Postgres) -> Iterator[Base]:
+    """An empty database of a name of its own."""
+    name = f"corpus_{next(_NUMBERS)}"
+    with postgres.database(name) as owner:
+        yield Base(postgres, name, owner)
 
 
 @pytest.fixture(scope="session")

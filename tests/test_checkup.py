@@ -49,12 +49,14 @@ def test_a_finding_has_its_state(finding: Finding, state: State) -> None:
 
 
 def test_an_absent_option_names_an_extra_only_where_there_is_one() -> None:
-    absent = [f"{finding.found} | {finding.remedy}" for finding in checkup.optional({"vad"}, ["s3", "asr", "snr"])]
+    absent = [
+        f"{finding.found} | {finding.remedy}" for finding in checkup.optional({"vad"}, ["postgres", "asr", "snr"])
+    ]
     assert absent == [
         "loudness: not part of this version | ",
         "snr,asr: not installed | if you want them: pip install 'resplice[snr,asr]'",
-        "postgres: not part of this version | ",
-        "s3: not installed | if you want them: pip install 'resplice[s3]'",
+        "s3: not part of this version | ",
+        "postgres: not installed | if you want them: pip install 'resplice[postgres]'",
     ]
     assert checkup.missing_engine("asr", ["asr"]).remedy == "pip install 'resplice[asr]'"
     assert checkup.missing_engine("asr", []).remedy == "leave it out of [validate] engines"

@@ -15,7 +15,7 @@ from resplice.io import store as stores
 from resplice.io.effects import SetStatuses
 from resplice.io.journal import Effect, Line, append, load
 from resplice.io.local import LocalStore
-from resplice.io.rows import Rows
+from resplice.io.statuses import Statuses
 from resplice.io.store import Place, Store
 from resplice.pipelines import finalize
 from resplice.pipelines.args import Finalize
@@ -59,15 +59,15 @@ class Faulty:
 
 @pytest.fixture
 def faulty(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    set_status = Rows.set_status
+    set_statuses = Statuses.set
 
     def install(world: World, faults: Faults | None) -> None:
         for name in ("transcribed", "workspace"):
             place = Place(str(world.root / name))
             below = LocalStore(place.url)
             stores._PLACES[place] = Faulty(below, faults) if faults else below
-        patched = (lambda *args: faults(set_status, *args)) if faults else set_status
-        monkeypatch.setattr(Rows, "set_status", patched)
+        patched = (lambda *args: faults(set_statuses, *args)) if faults else set_statuses
+        monkeypatch.setattr(Statuses, "set", patched)
 
     yield install
 
@@ -175,7 +175,7 @@ def test_every_line_is_durable_before_its_effect(world: World, faulty: Any) -> N
     class Watch(Faults):
         def __call__(self, effect: Any, *args: Any) -> Any:
             journal = world.stage / "finalize/journal.jsonl"
-            key = args[1] if isinstance(args[0], Rows) else args[0]
+            key = args[1] if isinstance(args[0], Statuses) else args[0]
             if isinstance(key, list) or "_transcribed.tar" in key:
                 units = [change[0] for change in key] if isinstance(key, list) else [Path(key).name.split("_")[0]]
                 lines = {line["unit"] for line in world.lines("finalize/journal.jsonl")} if journal.exists() else set()

@@ -143,7 +143,7 @@ def indexes(missing: Collection[tuple[str, str]]) -> Finding:
     remedy = "; ".join(
         f"CREATE INDEX {table.replace('.', '_')}_by_video ON {table} ({column})" for table, column in missing
     )
-    return Finding("indexes", State.WARNING, f"{found}: repair reads by video", remedy)
+    return Finding("indexes", State.WARNING, f"{found}: baseline and repair read by video", remedy)
 
 
 def statuses(found: Collection[str | None], whole: bool, wanted: Collection[str]) -> Finding:

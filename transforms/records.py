@@ -81,6 +81,17 @@ DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 """Error numbers of what no unit is to blame for: the run stops, and goes on when there is room."""
 
 
+class Unavailable(UserError):
+    """A place that cannot be reached, though it was tried again for a while: later, the same command goes on."""
+
+    def __init__(self, message: str, exit_code: int = 75) -> None:
+        super().__init__(message, exit_code)
+
+
+class SnapshotLost(Unavailable):
+    """The one state of the database that a baseline reads is gone; what was read of it is of no use."""
+
+
 class Terminated(BaseException):
     """SIGTERM, raised in the main thread; no handler of Exception may hold it up."""
 
