@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from resplice.io import shards, snapshots
-from resplice.io.store import Store
+from resplice.io.store import Store, mapped
 from resplice.transforms.records import Damage, UserError
 from resplice.transforms.replace import Shard, Snapshot
 
@@ -62,7 +62,8 @@ def _rows(store: Store, shard: Shard) -> int:
 
 def missing_objects(store: Store, snapshot: Snapshot) -> list[str]:
     """Return the objects that a snapshot names and the workspace has not."""
-    return [key for key in snapshot.objects if store.head(key) is None]
+    heads = mapped(store, store.head, snapshot.objects)
+    return [key for key, head in zip(snapshot.objects, heads, strict=True) if head is None]
 
 
 def _bytes(store: Store, snapshot: Snapshot) -> int:

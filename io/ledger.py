@@ -7,7 +7,9 @@ unit with the highest `seq` (the number of the process within the run) counts.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -15,6 +17,8 @@ from resplice.io import conditional, documents
 from resplice.io.store import Store, mapped
 from resplice.transforms import provenance
 from resplice.transforms.records import Refusal
+
+EVERY_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,29 @@ def _known(store: Store, key: str, token: str) -> tuple[Entry, ...]:
 def read(store: Store, key: str) -> Iterator[Entry]:
     """Return the entries of one work item's object. FileNotFoundError without one."""
     return _parsed(store, key, store.read(key))
+
+
+@contextmanager
+def entering(store: Store, stage: str, item: str, entries: Mapping[str, Entry]) -> Iterator[Callable[[], None]]:
+    """Give a function that enters the outcomes so far of one work item, at most once a second; in the end all are.
+
+    A process that is killed repeats at most the work of that second. R2 takes one write a second of an object.
+    """
+    last = time.monotonic()
+
+    def enter() -> None:
+        nonlocal last
+        if time.monotonic() - last >= EVERY_S:
+            save(store, stage, item, entries.values())
+            last = time.monotonic()
+
+    try:
+        yield enter
+    except BaseException:
+        with suppress(Exception):  # what ended the work is told
+            save(store, stage, item, entries.values())
+        raise
+    save(store, stage, item, entries.values())
 
 
 def save(store: Store, stage: str, item: str, entries: Iterable[Entry]) -> None:

@@ -9,9 +9,11 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
-from resplice.io import live, shards, sidecars, snapshots
+from resplice.io import live, sidecars, snapshots
 from resplice.io.context import Context
+from resplice.io.store import mapped
 from resplice.io.work import Planned, planned, planned_ids
 from resplice.transforms import provenance
 from resplice.transforms.records import Reason
@@ -40,14 +42,18 @@ class CheckDrift:
         videos = self._planned[slice(*part)]
         todo = [video for video in videos if video.video_id not in self._refused]
         digests = {} if self._same_rows else self._digests(todo)
+        raw = dict(mapped(self._context.raw.store, self._raw_token, [video.video_id for video in todo]))
         for video in videos:
             if video.video_id in self._refused:
                 yield video.video_id, "refused"
                 continue
-            head = self._context.raw.store.head(f"{video.video_id}.tar")
-            same_raw = (head.token if head else None) == video.raw_token
+            same_raw = raw[video.video_id] == video.raw_token
             same_rows = digests.get(video.video_id, video.rows_digest) == video.rows_digest
             yield video.video_id, "" if same_raw and same_rows else Reason.DRIFTED
+
+    def _raw_token(self, video_id: str) -> tuple[str, str | None]:
+        head = self._context.raw.store.head(f"{video_id}.tar")
+        return video_id, head.token if head else None
 
     def _digests(self, videos: Sequence[Planned]) -> dict[str, str]:
         rows = self._context.rows.of([video.video_id for video in videos])
@@ -159,23 +165,23 @@ def brought(
     """Return what a run brings; nothing is written. Rows of `refused` videos do not count, nor do the tars of
     `unrepaired` ones.
     """
-    found = Brought([], {}, {})
-    for shard in new:
-        found.shards.append(own := _own_shard(context, shard, refused))
+    found, store, made = Brought([], {}, {}), context.workspace.store, list(new)
+    for shard, own in zip(made, mapped(store, lambda shard: _own_shard(context, shard, refused), made), strict=True):
+        found.shards.append(own)
         found.sources[own.key] = shard.key
-    for video in videos:
-        if video.wrong_tar and video.video_id not in unrepaired:
-            key = f"{context.stage('repair')}/transcribed/{tar_name(video.video_id)}"
-            if tar := _own_tar(context, key):
-                found.tars[video.video_id] = tar
-                found.sources[tar.key] = key
+    repaired = [video.video_id for video in videos if video.wrong_tar and video.video_id not in unrepaired]
+    keys = [f"{context.stage('repair')}/transcribed/{tar_name(video)}" for video in repaired]
+    for video, key, tar in zip(repaired, keys, mapped(store, lambda key: _own_tar(context, key), keys), strict=True):
+        if tar is not None:
+            found.tars[video] = tar
+            found.sources[tar.key] = key
     return found
 
 
 def _own_shard(context: Context, shard: Shard, without: Collection[str]) -> Shard:
-    store = context.workspace.store
-    there = shards.open_file(store, shard.key).read(columns=["video_id"]).column(0).unique().to_pylist()
-    sha = sidecars.digest(store, shard.key)
+    data = context.workspace.store.read(shard.key)
+    there = pq.read_table(pa.BufferReader(data), columns=["video_id"]).column(0).unique().to_pylist()
+    sha = provenance.sha256(data)
     drop = tuple(sorted(set(there) & set(without)))
     return replace(shard, key=snapshots.object_key(sha, ".parquet"), sha256=sha, drop=drop)
 

@@ -55,11 +55,12 @@ class Rebuild:
         """Rebuild every video of the item that is to do."""
         rows = self._context.rows.of([video.video_id for video in item.videos])
         entries = {entry.unit: entry for entry in item.before if entry}
-        for video, before in zip(item.videos, item.before, strict=True):
-            entry = self._outcome(video, rows[video.video_id], before)
-            entries[entry.unit] = entry
-            ledger.save(self._context.workspace.store, self._stage, item.name, entries.values())
-            yield entry
+        with ledger.entering(self._context.workspace.store, self._stage, item.name, entries) as enter:
+            for video, before in zip(item.videos, item.before, strict=True):
+                entry = self._outcome(video, rows[video.video_id], before)
+                entries[entry.unit] = entry
+                enter()
+        yield from (entries[video.video_id] for video in item.videos)
 
     def _outcome(self, video: Planned, rows: list[Row], before: Entry | None) -> Entry:
         retry = self._context.settings.run.retry

@@ -32,6 +32,7 @@ from resplice.io.merging import (
     with_objects,
 )
 from resplice.io.progress import by_marks, marked
+from resplice.io.store import mapped
 from resplice.io.work import Item, Planned, items, planned
 from resplice.pipelines import launch
 from resplice.pipelines.baseline import load_world
@@ -133,8 +134,9 @@ def _make(context: Context, decided: Decided, latest: Snapshot) -> None:
     workspace, sources = context.workspace.store, decided.brought.sources
     named = {*sources, *(shard.key for shard in decided.live)}.difference(latest.objects)
     garbage.announce(workspace, context.run.id, named)
-    for object_ in sorted(named.intersection(sources)):
-        snapshots.own(workspace, sources[object_], object_)
+    own = sorted(named.intersection(sources))
+    for _ in mapped(workspace, lambda object_: snapshots.own(workspace, sources[object_], object_), own):
+        pass
     for shard in decided.live:
         if shard.key in named and workspace.head(shard.key) is None:  # gc took it after a worker had found it there
             snapshots.adopt(workspace, context.validation.store, replace(shard, key=""))
@@ -202,14 +204,15 @@ def _check_conflicts(context: Context, latest: Snapshot, videos: Sequence[Planne
 def new_shards(context: Context, todo: Sequence[Item]) -> list[Shard]:
     """Return the validate shards of the run that are there and finished."""
     store = context.workspace.store
-    found = []
-    for item in todo:
+    there = {head.key for head in store.list(f"{context.stage('validate')}/shards/")}
+
+    def shard(item: Item) -> Shard:
         key = shard_key(context, item)
-        head = store.head(key)
-        if head is not None and sidecars.exists(store, key):
-            rows = shards.open_file(store, key).metadata.num_rows
-            found.append(Shard(item.name, "", RUN, context.run.id, rows, key))
-    return found
+        return Shard(item.name, "", RUN, context.run.id, shards.open_file(store, key).metadata.num_rows, key)
+
+    keys = {item.name: shard_key(context, item) for item in todo}
+    ended = [item for item in todo if {keys[item.name], keys[item.name] + sidecars.SUFFIX} <= there]
+    return list(mapped(store, shard, ended))
 
 
 def _describe(context: Context, state: Snapshot) -> None:

@@ -23,6 +23,7 @@ from resplice.io.engines import ChainSpec, chain_of
 from resplice.io.judging import Judge, refused_in, shard_key
 from resplice.io.pool import borrowed
 from resplice.io.progress import by_ledger
+from resplice.io.store import mapped
 from resplice.io.work import Item, items, planned
 from resplice.pipelines import launch
 from resplice.pipelines.config import Resolved
@@ -129,9 +130,13 @@ def _results(context: Context, expected: set[str]) -> tuple[set[str], dict[str, 
     store = context.workspace.store
     videos: set[str] = set()
     statuses: dict[str, int] = {}
-    for key in sorted(expected):
-        if store.head(key) is not None and sidecars.exists(store, key):
-            for row in shards.open_file(store, key).read(columns=["video_id", "status"]).to_pylist():
-                videos.add(row["video_id"])
-                statuses[row["status"]] = statuses.get(row["status"], 0) + 1
+    there = {head.key for head in store.list(f"{context.stage('validate')}/shards/")}
+
+    def rows(key: str) -> list[dict[str, str]]:
+        return shards.open_file(store, key).read(columns=["video_id", "status"]).to_pylist()  # type: ignore[no-any-return]
+
+    for found in mapped(store, rows, sorted(key for key in expected & there if key + sidecars.SUFFIX in there)):
+        for row in found:
+            videos.add(row["video_id"])
+            statuses[row["status"]] = statuses.get(row["status"], 0) + 1
     return videos, statuses
