@@ -61,7 +61,7 @@ def refuse(option: str, own: Iterable[str], command: str) -> NoReturn:
     parser, name = _parser(), option.partition("=")[0]
     if name in parser.actions:
         raise UserError(f"{name} is an option of Beam, and {command} runs no pipeline: leave it out")
-    raise UserError(f"unknown option {name}; the nearest is {_nearest(name, parser, own)}")
+    raise UserError(f"unknown option {name}; the nearest is {nearest(name, own)}")
 
 
 class _Strict(argparse.ArgumentParser):
