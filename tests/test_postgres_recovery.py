@@ -5,19 +5,23 @@ from __future__ import annotations
 import shutil
 import threading
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pytest
+from bucketed import upload
 from corpus import Corpus
 from postgres import READER, WRITER, Base, Postgres, load
 from recovering import outcome
+from servers import Server
 
 from resplice.io import database as connections
 from resplice.io.inventory import Inventory
 from resplice.io.rows import Rows
 from resplice.pipelines import baseline
 from resplice.transforms.records import SnapshotLost
+from resplice.transforms.settings import StoreOptions
 
 OF_A_DATABASE = ("baseline/world.json", "plan/asked.json")  # they name its version, which a server has none of
 
@@ -94,6 +98,25 @@ def test_the_password_may_come_from_libpqs_own_places(
             assert over("baseline", f"--set=database.url={url}", run_id=f"r{number}") == 0
     counts = {over.path("baseline/videos.parquet", f"r{number}").stat().st_size for number in range(len(ways))}
     assert len(counts) == 1
+
+
+def test_on_a_bucket_and_a_server_at_once_it_makes_the_same_and_finalizes(
+    loaded: Base, demo_folder: Path, minio: Server, recovered: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    minio.credentials(monkeypatch)
+    monkeypatch.setenv("RESPLICE_DATABASE_URL", loaded.url())
+    corpus = upload(demo_folder, minio, StoreOptions(minio.endpoint, "us-east-1"))
+    assert corpus("recover", "--yes", "--workers=2") == 0
+    tars = recovered.workspace.glob("runs/r/repair/transcribed/*.tar")
+    expected = {f"runs/r/repair/transcribed/{tar.name}": sha256(tar.read_bytes()).hexdigest() for tar in tars}
+    assert expected and corpus.digests("runs/r/repair/transcribed/", ".tar") == expected
+    assert corpus.json("verify/coverage.json") == recovered.json("verify/coverage.json")
+    before, found = corpus.digests("", ".tar", "transcribed"), statuses(loaded)
+    as_writer(loaded, monkeypatch)
+    assert corpus("finalize", "--apply") == 0
+    assert corpus.digests("", ".tar", "transcribed") != before and statuses(loaded) != found
+    assert corpus("undo", "--apply") == 0
+    assert corpus.digests("", ".tar", "transcribed") == before and statuses(loaded) == found
 
 
 # Drift, conflicts, rights
