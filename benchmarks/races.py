@@ -1,6 +1,6 @@
 """Race publishers: in each round four processes of `resplice merge`, of four runs, publish to one workspace at once.
 
-    python benchmarks/races.py [--rounds 100] [--seed 1] [--workspace URL]
+    python benchmarks/races.py [--rounds 100] [--seed 1] [--server minio]
 
 Some runs of a round planned the same videos, some not; all meet just before they first create a snapshot. A round is
 right if every process ends with 0 or 4, the chain holds, each run that ended with 0 published just one snapshot (no
@@ -8,8 +8,8 @@ double winner), the results are those of its videos by exactly these runs and of
 each run that ended with 4 shares a video with one that won, and is in no snapshot.
 
 Everything before `merge` runs once, in a temporary folder; each round begins with a copy of it, and no snapshot, in
-`{workspace}/{seed}-{round}` (default: that folder, too; else a folder or s3://bucket/prefix, settings of the store as
-RESPLICE_STORE_… in the environment). Prints seed and outcome of each round that is not right; exit 1 if there is one.
+a workspace of its own: a folder, or with `--server` in a bucket of a real S3 server on this machine (`.ci/parts` builds
+it). Prints seed and outcome of each round that is not right; exit 1 if there is one.
 """
 
 from __future__ import annotations
@@ -24,12 +24,13 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import hollow
+import objects
 from timed import LATER
 
 from resplice.io import history, snapshots
@@ -76,19 +77,19 @@ def fill(source: Path, target: Store, runs: Sequence[str]) -> None:
     for run in runs:
         for head in store.list(f"runs/{run}/"):
             if not target.create(head.key, store.read(head.key)):
-                raise SystemExit(f"{target.url} is not empty: name another --workspace, or another --seed")
+                raise SystemExit(f"{target.url} is not empty")
 
 
-def race(root: Path, source: Path, workspace: str, runs: Sequence[str]) -> Round:
+def race(root: Path, source: Path, place: Place, runs: Sequence[str]) -> Round:
     """Let the merges of some runs race in a new workspace, and judge what they leave."""
-    store = Place(workspace).store
+    store = place.store
     fill(source, store, runs)
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(LATER))
     barrier = context.Barrier(len(runs))
     processes = {}
     for run in runs:
-        arguments = hollow.command(root, "merge", workspace, run)
+        arguments = hollow.command(root, "merge", place.url, run, *settings_of(place))
         processes[run] = context.Process(target=publisher, args=(arguments, barrier))
         processes[run].start()
     done = Round(runs)
@@ -98,8 +99,18 @@ def race(root: Path, source: Path, workspace: str, runs: Sequence[str]) -> Round
             process.kill()
             process.join()
         done.codes[run] = process.exitcode
-    done.faults = judge(store, done)
+    done.faults = judge(place, done)
     return done
+
+
+def settings_of(place: Place) -> list[str]:
+    """Return how a command is told where an object store is."""
+    options = place.options
+    return (
+        []
+        if place.local
+        else [f"--set=store.endpoint_url={options.endpoint_url}", f"--set=store.region={options.region}"]
+    )
 
 
 def publisher(arguments: list[str], barrier: threading.Barrier) -> None:
@@ -120,9 +131,9 @@ def publisher(arguments: list[str], barrier: threading.Barrier) -> None:
     sys.exit(main(arguments))
 
 
-def judge(store: Store, done: Round) -> list[str]:
+def judge(place: Place, done: Round) -> list[str]:
     """Return what is wrong with the outcome of a round."""
-    lines = history.lines(store)
+    lines = history.lines(place.store)
     published = sorted(line.run_id or "" for line in lines)
     winners = sorted(run for run, code in done.codes.items() if code == 0)
     taken = {video for run in winners for video in WAVES[run]}
@@ -134,14 +145,14 @@ def judge(store: Store, done: Round) -> list[str]:
         faults.append(f"snapshots of {published}, but {winners} ended with 0")
     wanted = {hollow.video(video): "" for video in VIDEOS}
     wanted |= {hollow.video(video): run for run in winners for video in WAVES[run]}
-    if lines and (found := results(store)) != dict.fromkeys(wanted.items(), hollow.SEGMENTS):
+    if lines and (found := results(place)) != dict.fromkeys(wanted.items(), hollow.SEGMENTS):
         faults.append(f"results of {found}")
     return faults
 
 
-def results(store: Store) -> dict[tuple[str, str], int]:
+def results(place: Place) -> dict[tuple[str, str], int]:
     """Return the number of live results by video and run ("": history)."""
-    table = snapshots.dataset(store.url).to_table(columns=["video_id", "run_id"])
+    table = snapshots.dataset(place.url, options=place.options).to_table(columns=["video_id", "run_id"])
     rows = zip(table["video_id"].to_pylist(), table["run_id"].to_pylist(), strict=True)
     return dict(Counter((video, run or "") for video, run in rows))
 
@@ -151,18 +162,29 @@ def lot(seed: int, number: int) -> list[str]:
     return random.Random(f"{seed}-{number}").sample(sorted(WAVES), PUBLISHERS)
 
 
+@contextlib.contextmanager
+def raced(server: str | None, folder: Path) -> Iterator[Place]:
+    """Give the place of all workspaces: a folder, or a bucket of a server that runs for so long."""
+    if server is None:
+        yield Place(f"{folder}/raced")
+        return
+    with objects.serving(server, folder / "server") as bucket:
+        yield Place(f"s3://{bucket.name}", options=bucket.options)
+
+
 def main() -> int:
     """Run all rounds."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=100)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--workspace")
+    parser.add_argument("--server", choices=("minio", "versitygw"))
     args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        root, wrong, won, began = Path(folder), 0, 0, time.monotonic()
-        source, workspace = build(root), args.workspace or f"{folder}/raced"
+    with tempfile.TemporaryDirectory() as folder, raced(args.server, Path(folder)) as workspace:
+        root, wrong, won = Path(folder), 0, 0
+        source, began = build(root), time.monotonic()
         for number in range(args.rounds):
-            done = race(root, source, f"{workspace}/{args.seed}-{number}", lot(args.seed, number))
+            place = replace(workspace, url=f"{workspace.url}/{args.seed}-{number}")
+            done = race(root, source, place, lot(args.seed, number))
             wrong, won = wrong + bool(done.faults), won + sum(code == 0 for code in done.codes.values())
             if done.faults:
                 print(f"seed {args.seed}, round {number}: {done.codes}: {'; '.join(done.faults)}", flush=True)

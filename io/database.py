@@ -23,7 +23,7 @@ import stamina
 from stamina.instrumentation import set_on_retry_hooks
 
 from resplice.io.local import local_token
-from resplice.transforms.records import SnapshotLost, Unavailable, UserError
+from resplice.transforms.records import Exit, SnapshotLost, Unavailable, UserError
 from resplice.transforms.settings import Database
 
 URL_VARIABLE = "RESPLICE_DATABASE_URL"
@@ -186,7 +186,19 @@ def translated(engine: sa.Engine, error: sa.exc.DBAPIError, verb: str = "read") 
         return Unavailable(
             f"{where(engine)} cannot be reached: {said}; see that it runs, then run the same command again"
         )
+    if _full(error.orig):
+        return UserError(
+            f"{where(engine)} cannot be {verb}: {said}; when that is over, run the same command again",
+            Exit.AGAIN,
+        )
     return UserError(f"{where(engine)} cannot be {verb}: {said}")
+
+
+def _full(error: BaseException | None) -> bool:
+    """Return whether a database ran out of disk or memory, or is held by somebody else."""
+    if str(getattr(error, "sqlstate", None) or "").startswith("53"):
+        return True
+    return getattr(error, "sqlite_errorname", "") in ("SQLITE_FULL", "SQLITE_BUSY", "SQLITE_NOMEM")
 
 
 @contextmanager

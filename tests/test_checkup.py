@@ -55,7 +55,6 @@ def test_an_absent_option_names_an_extra_only_where_there_is_one() -> None:
     assert absent == [
         "loudness: not part of this version | ",
         "snr,asr: not installed | if you want them: pip install 'resplice[snr,asr]'",
-        "s3: not part of this version | ",
         "postgres: not installed | if you want them: pip install 'resplice[postgres]'",
     ]
     assert checkup.missing_engine("asr", ["asr"]).remedy == "pip install 'resplice[asr]'"

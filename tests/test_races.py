@@ -38,7 +38,7 @@ def test_of_four_publishers_each_wins_once_or_loses_to_one_of_the_same_videos(
     corpus: tuple[Path, Path], tmp_path: Path, runs: str
 ) -> None:
     root, source = corpus
-    done = races.race(root, source, str(tmp_path / "workspace"), runs)
+    done = races.race(root, source, Place(str(tmp_path / "workspace")), runs)
     assert done.faults == []
     assert (4 in done.codes.values()) == (runs == "abef")
 

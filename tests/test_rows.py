@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from resplice.io import columnar
-from resplice.io.database import connect, reading, version
+from resplice.io.database import connect, reading, translated, version
 from resplice.io.rows import Row, Rows
 from resplice.io.statuses import Statuses
 from resplice.io.values import shown
@@ -476,3 +477,17 @@ def test_by_column_is_left_where_it_would_change_values(
     assert fits is None or ends == [fits]
     assert found == by_row(db, monkeypatch)
     assert len(found) == len(values)
+
+
+def test_a_database_without_room_is_exit_75(tmp_path: Path) -> None:
+    file = tmp_path / "full.sqlite"
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute("create table videos (video_id text)")
+        connection.commit()
+        connection.execute(f"pragma max_page_count = {connection.execute('pragma page_count').fetchone()[0]}")
+        with pytest.raises(sqlite3.OperationalError, match="full") as full:
+            connection.execute("insert into videos values (?)", ("x" * 100_000,))
+    error = sa.exc.OperationalError("update", {}, full.value)
+    told = translated(connect(f"sqlite:///{file}", True), error, "written")
+    assert told.exit_code == 75
+    assert "cannot be written: database or disk is full" in str(told) and "run the same command again" in str(told)

@@ -10,7 +10,7 @@ from resplice.transforms.records import Exit
 
 PYTHON = ((3, 11), (3, 13))
 ENGINES = ("loudness", "vad", "snr", "asr")
-EXTRAS = ("postgres", "s3")
+EXTRAS = ("postgres",)
 IDLE_MB = 100
 """Memory of a worker without work, and of the driver for each thread, in MiB, rounded up."""
 DRIVER_MB = 300
@@ -71,8 +71,8 @@ def runner(name: str, workers: int) -> Finding:
     short = name.rpartition(".")[2]
     if short == "FnApiRunner":
         return Finding("runner", State.OK, f"FnApiRunner, in this process, {workers} at work at once")
-    found = f"{short}: its options are understood; this version tries no cluster out, and its folders are local ones"
-    remedy = "see that all its workers have the same folders, then try `resplice recover --canary 5` on it"
+    found = f"{short}: its options are understood; this version tries no cluster out"
+    remedy = "see that all its workers reach the same roots and database, then try `resplice recover --canary 5` on it"
     return Finding("runner", State.WARNING, found, remedy)
 
 
