@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
+import os
 import random
 import sys
 import time
@@ -48,14 +49,15 @@ def spread(cases: Iterable[Case], seed: int) -> list[Case]:
 
 
 def work(number: int, folder: Path, options: argparse.Namespace, turn: Any, results: Connection) -> None:
-    """Carry out cases as long as there are some; lanes take turns by a shared counter."""
+    """Carry out cases as long as there are some, and somebody to tell; lanes take turns by a shared counter."""
+    parent = os.getppid()
     with lanes.opened(folder / str(number)) as lane:
         lane.warm_up(STAGES)
         trial = Trial(lane)
         trial.measure()
         cases = spread(trial.cases(options.alone, options.stage), options.seed)[: options.sample or None]
         results.send([(stage.command, [request.method for request in stage.requests]) for stage in trial.stages])
-        while True:
+        while os.getppid() == parent:
             with turn:
                 at, turn.value = turn.value, turn.value + 1
             if at >= len(cases):
