@@ -1,4 +1,4 @@
-"""Remove objects that no snapshot needs, while others publish.
+"""Remove objects that no snapshot needs, and what killed probes of the store left, while others publish.
 
 What a snapshot names is needed for ever: a snapshot file is never deleted, also not after a rollback. The danger is the
 publisher that finds an object there, which `gc` deletes, before the snapshot that names it is created. So
@@ -34,7 +34,7 @@ from resplice.transforms.records import Exit, UserError
 
 MARKS = "gc/marks.json"
 LAPSE = timedelta(hours=6)
-_OBJECT = re.compile(r"objects/sha256/([0-9a-f]{2})/\1[0-9a-f]{62}\.(?:parquet|tar)")
+_OBJECT = re.compile(r"objects/sha256/([0-9a-f]{2})/\1[0-9a-f]{62}\.(?:parquet|tar)|probe-[0-9a-f]{32}(?:/.+)?")
 
 
 @dataclass(frozen=True)
@@ -174,8 +174,8 @@ def _alive(mark: Mark, now: datetime) -> bool:
 
 
 def _unneeded(store: Store, needed: Needed) -> dict[str, Head]:
-    heads = (head for head in store.list("objects/sha256/") if _OBJECT.fullmatch(head.key))
-    return {head.key: head for head in heads if head.key not in needed.keys}
+    heads = (head for prefix in ("objects/sha256/", "probe-") for head in store.list(prefix))
+    return {head.key: head for head in heads if _OBJECT.fullmatch(head.key) and head.key not in needed.keys}
 
 
 def _delete(store: Store, key: str, token: str) -> bool:

@@ -67,6 +67,15 @@ def test_an_object_that_no_snapshot_names_is_marked_and_goes_after_the_waiting_t
     assert garbage.load(store) == {}
 
 
+def test_what_a_killed_probe_left_goes_as_an_object_does(store: Store) -> None:
+    left = {f"probe-{'5e' * 16}/create": 3, f"probe-{'6f' * 16}": 3}
+    for key in (*left, "probe-of-mine", f"runs/probe-{'5e' * 16}/run.json"):
+        store.create(key, b"one")
+    assert garbage.clean(store, DAY, NOW).fresh == left
+    assert garbage.clean(store, DAY, NOW + DAY).deleted == left
+    assert [head.key for head in store.list("probe-")] == ["probe-of-mine"]
+
+
 def test_without_a_mark_of_an_earlier_call_nothing_goes(store: Store) -> None:
     put(store, "dead")
     assert garbage.clean(store, timedelta(0), NOW).deleted == {}
