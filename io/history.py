@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -32,17 +32,18 @@ class Line:
 def lines(store: Store) -> list[Line]:
     """Return all snapshots, ascending."""
     rows = functools.cache(functools.partial(_rows, store))
-    return [_line(store, number, rows) for number in snapshots.numbers(store)]
+    sizes = {head.key: head.size for head in store.list("objects/")}  # many snapshots name the same objects
+    return [_line(store, number, rows, sizes) for number in snapshots.numbers(store)]
 
 
-def _line(store: Store, number: int, rows: Callable[[Shard], int]) -> Line:
+def _line(store: Store, number: int, rows: Callable[[Shard], int], sizes: Mapping[str, int]) -> Line:
     try:
         snapshot = snapshots.read(store, number)
     except (UserError, TypeError, KeyError) as error:
         return Line(number, fault=f"its file cannot be read: {error}")
     counted: int | None = None
     fault = snapshots.chain_fault(store, snapshot, number)
-    if missing := missing_objects(store, snapshot):
+    if missing := [key for key in snapshot.objects if key not in sizes]:
         fault = fault or f"{len(missing)} objects are gone, e.g. {missing[0]}"
     else:
         try:
@@ -50,7 +51,7 @@ def _line(store: Store, number: int, rows: Callable[[Shard], int]) -> Line:
         except (Damage, OSError, pa.ArrowException) as error:
             fault = fault or str(error)
     return Line(number, snapshot.parent, snapshot.kind, snapshot.run_id, len(snapshot.shards), counted,
-                len(snapshot.videos), _bytes(store, snapshot), fault)  # fmt: skip
+                len(snapshot.videos), sum(sizes.get(key, 0) for key in snapshot.objects), fault)  # fmt: skip
 
 
 def _rows(store: Store, shard: Shard) -> int:
@@ -64,7 +65,3 @@ def missing_objects(store: Store, snapshot: Snapshot) -> list[str]:
     """Return the objects that a snapshot names and the workspace has not."""
     heads = mapped(store, store.head, snapshot.objects)
     return [key for key, head in zip(snapshot.objects, heads, strict=True) if head is None]
-
-
-def _bytes(store: Store, snapshot: Snapshot) -> int:
-    return sum(head.size for key in snapshot.objects if (head := store.head(key)))

@@ -6,7 +6,6 @@ unit with the highest `seq` (the number of the process within the run) counts.
 
 from __future__ import annotations
 
-import functools
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -19,6 +18,7 @@ from resplice.transforms import provenance
 from resplice.transforms.records import Refusal
 
 EVERY_S = 1.0
+_READ: dict[tuple[Store, str], tuple[str, tuple[Entry, ...]]] = {}
 
 
 @dataclass(frozen=True)
@@ -74,10 +74,13 @@ def load(store: Store, stage: str) -> dict[str, Entry]:
     return entries
 
 
-@functools.lru_cache(maxsize=1 << 14)
 def _known(store: Store, key: str, token: str) -> tuple[Entry, ...]:
     """Return the entries of one version of an object: the stages of a process read the same ledgers again and again."""
-    return tuple(read(store, key))
+    known, entries = _READ.get((store, key), ("", ()))
+    if known != token:
+        entries = tuple(read(store, key))
+        _READ[store, key] = token, entries
+    return entries
 
 
 def read(store: Store, key: str) -> Iterator[Entry]:

@@ -95,7 +95,7 @@ class Bucket:
 
     def __init__(self, name: str, options: StoreOptions) -> None:
         self.name = name
-        self._options = options
+        self.options = options
 
     def call(
         self, operation: str, *, take: Callable[[dict[str, Any]], Any] = lambda answer: answer,
@@ -110,29 +110,29 @@ class Bucket:
         if body is not None:
             parameters["Body"] = body
         try:
-            request = getattr(_client(self._options, os.getpid()), operation)
-            for attempt in _attempts(self._options):
+            request = getattr(client(self.options), operation)
+            for attempt in _attempts(self.options):
                 with attempt:
                     tries = attempt.num
                     if body is not None:
                         body.seek(0)
                     answer = take(request(Bucket=self.name, **parameters))
-                    _ANSWERED.add(self._options)
+                    _ANSWERED.add(self.options)
                     return answer
         except (BotoCoreError, ClientError) as error:
             if isinstance(error, ClientError):
-                _ANSWERED.add(self._options)
+                _ANSWERED.add(self.options)
             raise self._meaning(error, str(parameters.get("Key", "")), tries) from error
 
     def where(self, key: str = "") -> str:
         """Return the bucket, and the object, as errors name them."""
-        endpoint = self._options.endpoint_url
+        endpoint = self.options.endpoint_url
         return f"s3://{self.name}" + (f"/{key}" if key else "") + (f" at {endpoint}" if endpoint else "")
 
     def unanswered(self, key: str, tries: int, why: object) -> Unavailable:
         """Return the error of a request that found no answer."""
         said = next((said for kind, said in _SAID if isinstance(why, kind)), " ".join(str(why).split()))
-        named = "" if self._options in _ANSWERED else "see store.endpoint_url, or "
+        named = "" if self.options in _ANSWERED else "see store.endpoint_url, or "
         return Unavailable(f"{self.where(key)}: no answer in {tries} tries ({said}): {named}run the same command again")
 
     def _meaning(self, error: BotoCoreError | ClientError, key: str, tries: int) -> Exception:
@@ -157,7 +157,7 @@ class Bucket:
                 return Missing(self.where(key), tries)
             return UserError(f"{self.where()}: {said}: is store.endpoint_url that of an S3 store?")
         if status in (301, 307) or code in _OTHER_REGION or (status == 400 and error.operation_name == "HeadObject"):
-            return UserError(f"{self.where()}: {said}; is store.region = {self._options.region!r} that of the bucket?")
+            return UserError(f"{self.where()}: {said}; is store.region = {self.options.region!r} that of the bucket?")
         if code == "RequestTimeTooSkewed":
             return UserError(f"{self.where()}: {said}; set the clock of this machine")
         if status in (401, 403):
@@ -170,12 +170,13 @@ class Bucket:
         return UserError(f"{self.where(key)}: {error.operation_name}: {said}", Exit.FAILED)
 
 
-def _client(options: StoreOptions, process: int) -> Any:
-    """Return the one client of a process (a forked one needs its own)."""
+def client(options: StoreOptions) -> Any:
+    """Return boto3's client of a store, the one of this process (a forked one needs its own)."""
+    key = options, os.getpid(), _hurried
     with _LOCK:
-        if (options, process, _hurried) not in _CLIENTS:
-            _CLIENTS[options, process, _hurried] = _made(options)
-        return _CLIENTS[options, process, _hurried]
+        if key not in _CLIENTS:
+            _CLIENTS[key] = _made(options)
+        return _CLIENTS[key]
 
 
 def _made(options: StoreOptions) -> Any:
@@ -207,10 +208,10 @@ def _config(options: StoreOptions) -> Config:
     )
 
 
-def hurry() -> None:
-    """Let no request be tried again from now on: this process is to end, or the store does not answer."""
+def hurry(on: bool) -> None:
+    """Let no request wait long, or be tried again, from now on; or again."""
     global _hurried
-    _hurried = True
+    _hurried = on
 
 
 def _attempts(options: StoreOptions) -> Any:

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from resplice.io.ahead import Held, ReadAhead
-from resplice.io.requests import CONNECTIONS, FAILURES, TRIES, Bucket, Missing, Refused
+from resplice.io.requests import CONNECTIONS, FAILURES, TRIES, BadRange, Bucket, Missing, Refused
 from resplice.io.store import Changed, Head
+from resplice.transforms.records import Exit, Unavailable, UserError
 from resplice.transforms.settings import StoreOptions
 
 PART = 64 << 20
@@ -137,26 +138,36 @@ class S3Store:
     def _answer(self, key: str, token: str, offset: int, length: int, body: IO[bytes] | None = None) -> _Answer:
         def get(start: int) -> IO[bytes]:
             span = f"bytes={start}-{offset + length - 1}"
+            where = self.bucket.where(self.name(key))
             try:
                 found = self._call("get_object", key, Range=span, IfMatch=_quoted(token))
-            except (Refused, Missing):
-                raise Changed(f"{self.bucket.where(self.name(key))} changed while it was read") from None
+            except (Refused, Missing, BadRange):
+                raise Changed(f"{where} changed while it was read") from None
+            if _token(found) != token:  # a store that does not heed the condition
+                raise Changed(f"{where} changed while it was read")
+            if not str(found.get("ContentRange", "bytes 0-")).startswith(f"bytes {start}-"):
+                raise UserError(
+                    f"{where}: the store does not give the part of an object that is asked for", Exit.FAILED
+                )
             return found["Body"]  # type: ignore[no-any-return]
 
         failed = functools.partial(self.bucket.unanswered, self.name(key), TRIES)
         return _Answer(get, offset, offset + length, failed, body)
 
     def _put(self, key: str, data: bytes | Path, condition: dict[str, str]) -> bool:
-        size = _size(data)
         try:
             with _opened(data) as body:
-                if size > self._part:
+                if _size(data) > self._part:
                     self._put_parts(key, body, condition)
                 else:
                     self._call("put_object", key, body=body, **condition)
             return True
         except (Refused, Missing) as refused:
-            return refused.tries > 1 and self._holds(key, data)
+            if refused.tries > 1 and self._holds(key, data):
+                return True
+            if isinstance(refused, Missing) and "IfMatch" not in condition:  # an upload that somebody has aborted
+                raise Unavailable(f"{refused.filename}: its upload is gone: run the same command again") from None
+            return False
 
     def _put_parts(self, key: str, body: IO[bytes], condition: dict[str, str]) -> None:
         """Write a large object in parts; it is there whole, or not at all."""
@@ -200,6 +211,8 @@ class _Answer:
         while self._at < end:
             try:
                 piece = self._body.read(end - self._at)
+                if self._at + len(piece) == self._end:
+                    self._body.read(1)  # at its end the body is compared with its checksum, if it is a whole object
             except FAILURES:
                 piece = b""
             if not piece:

@@ -6,10 +6,11 @@ import base64
 import uuid
 from hashlib import md5
 
-from resplice.io.requests import Bucket
+from botocore.exceptions import ClientError
+
+from resplice.io.requests import Bucket, client
 from resplice.io.s3 import S3Store
 from resplice.io.store import Place
-from resplice.transforms.records import UserError
 
 LEAST_PART = 5 << 20
 """Bytes of the smallest part, but for the last, that S3 allows."""
@@ -35,7 +36,7 @@ def faults(place: Place) -> list[str]:
 def _checks_digests(bucket: Bucket, name: str) -> bool:
     wrong = base64.b64encode(md5(b"another", usedforsecurity=False).digest()).decode()
     try:
-        bucket.call("put_object", Key=name, Body=b"one", ContentMD5=wrong)
-    except UserError:
-        return True
+        client(bucket.options).put_object(Bucket=bucket.name, Key=name, Body=b"one", ContentMD5=wrong)
+    except ClientError as error:
+        return bool(error.response["ResponseMetadata"]["HTTPStatusCode"] == 400)
     return False

@@ -10,9 +10,11 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import sys
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -23,6 +25,8 @@ from resplice.transforms.settings import StoreOptions
 _T = TypeVar("_T")
 _R = TypeVar("_R")
 _CHUNK = 1 << 20
+_AHEAD = 2
+"""Answers a connection that are waited for or held, so that few are however many items there are."""
 
 
 @dataclass(frozen=True)
@@ -128,9 +132,14 @@ def mapped(store: Store, function: Callable[[_T], _R], items: Iterable[_T]) -> I
     if store.connections == 1:
         yield from map(function, items)
         return
-    pool = ThreadPoolExecutor(store.connections)
+    pool, waiting = ThreadPoolExecutor(store.connections), deque[Future[_R]]()
     try:
-        yield from pool.map(function, items)
+        for item in items:
+            waiting.append(pool.submit(function, item))
+            if len(waiting) > _AHEAD * store.connections:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -165,6 +174,14 @@ class Place:
 
 _PLACES: dict[Place, Store] = {}
 _PLACES_LOCK = threading.Lock()
+
+
+def hurry(on: bool = True) -> None:
+    """Let no request to a store wait long, or be tried again, from now on: the command is to end."""
+    if "resplice.io.requests" in sys.modules:  # else no root is behind a network
+        from resplice.io import requests
+
+        requests.hurry(on)
 
 
 def _forget() -> None:

@@ -51,7 +51,13 @@ def honest(place: Place) -> None:
     """
     from resplice.io import probe
 
-    if not place.local and not place.scratch and (faults := probe.faults(place.store, rounds=0)):
+    if place.local or place.scratch:
+        return
+    try:
+        faults = probe.faults(place.store, rounds=0)
+    except UserError as error:
+        raise UserError(f"corpus.workspace: trying it out: {error}", error.exit_code) from None
+    if faults:
         raise UserError(
             f"corpus.workspace: {place.url} is not safe to publish on: {'; '.join(faults)}\n"
             "remedy: a store that honours conditional writes; `resplice doctor` tells more"

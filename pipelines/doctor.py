@@ -33,6 +33,7 @@ from resplice.transforms.records import UserError
 _MEND = "mend the settings; `resplice config --example` prints a complete file"
 _INSTALL = "install resplice anew: pip install --force-reinstall resplice"
 _FOLDER = "set corpus.{} to a folder, or s3://bucket/prefix, that is there and that you may read"
+_STORE = "set corpus.workspace to another file system, or to a bucket that you may write and delete in"
 _DATABASE = "set [database] to yours: its url, tables and columns"
 _PLUGIN = "run it by itself until it works, or name another function that is installed"
 
@@ -56,7 +57,7 @@ CHECKS = (
     Check("runner", "give options that Beam knows: `resplice recover --help`", checks.runner),
     *(Check(f"corpus.{name}", _FOLDER.format(name), partial(checks.corpus, name)) for name in checks.CORPUS),
     Check("workspace", "set corpus.workspace to a folder, or s3://bucket/prefix, that you may write", checks.workspace),
-    Check("store", "set corpus.workspace to another file system", checks.store),
+    Check("store", _STORE, checks.store),
     Check("database", _DATABASE, checks.database),
     Check("splitter", _PLUGIN, plugins.splitter),
     Check("json", _PLUGIN, plugins.json_writer),

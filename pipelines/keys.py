@@ -44,6 +44,7 @@ _RANGES: dict[str, tuple[str, float, float]] = {
     "validate.signal.empty_text_chars": (">=", 0, math.inf),
     "validate.signal.duration_outlier_iqr": (">=", 0, math.inf),
 }
+_ROOT = re.compile(r"s3://[A-Za-z0-9][A-Za-z0-9._-]{2,254}(/.*)?", re.DOTALL)
 _USER_PASSWORD = re.compile(r"^([\w+.-]+://[^:/@]*):([^@]*)@")
 _QUERY_PASSWORD = re.compile(r"([?&](?:password|passwd|pwd|sslpassword|secret|token)=)([^&#]*)", re.IGNORECASE)
 _SQLITE = re.compile(r"(sqlite(?:\+\w+)?:///)([^?]+)(\?.*)?", re.DOTALL)
@@ -206,10 +207,11 @@ def _wrong(entry: Entry, wanted: str) -> UserError:
 def absolute(key: str, value: Any, base: Path, where: str = "the defaults") -> Any:
     """Return the value with its local path, if the key has one, made absolute from `base`."""
     if key in PATHS:
-        if "://" not in value:
+        if "://" not in value and not value.startswith("s3:"):
             return str((base / value).resolve())
-        if not re.match(r"s3://[^/]+", value):
+        if not _ROOT.fullmatch(value):
             raise UserError(f"{key} must be a folder or s3://bucket/prefix, got {shown(value)} in {where}")
+        return value.rstrip("/")
     match = _SQLITE.fullmatch(value) if key == "database.url" else None
     if match and match[2] != ":memory:" and not match[2].startswith("file:"):
         return f"{match[1]}{(base / match[2]).resolve()}{match[3] or ''}"

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from resplice.io import documents, ledger, refusals, runs
 from resplice.io import progress as measured
+from resplice.io import store as places
 from resplice.io.context import Context
 from resplice.io.database import without_password
 from resplice.io.progress import Counts, Gauge, Watch
@@ -25,7 +26,7 @@ from resplice.pipelines.config import Resolved
 from resplice.pipelines.keys import masked
 from resplice.transforms import provenance
 from resplice.transforms.provenance import Run
-from resplice.transforms.records import Exit, Reason, Refusal, Terminated, UserError
+from resplice.transforms.records import Exit, Reason, Refusal, Terminated, Unavailable, UserError
 from resplice.transforms.settings import Settings
 
 _SECRET = re.compile(r"((?:password|secret|token|api_?key)[\w.-]*)=.*", re.IGNORECASE | re.DOTALL)
@@ -77,7 +78,12 @@ class Session:
                 yield pipeline
         except Exception as error:
             if (original := failures.original(error)) is not None:
+                if isinstance(original, Unavailable):
+                    places.hurry()
                 raise original from error
+            raise
+        except (KeyboardInterrupt, Terminated):  # what is left to note must not wait for a store that hangs
+            places.hurry()
             raise
 
     @contextlib.contextmanager
@@ -154,6 +160,7 @@ def run(
     check: Callable[[Context], None] = lambda context: None,
 ) -> int:  # fmt: skip
     """Run a job as one process of its run, and return its exit code; `check` comes before anything is written."""
+    places.hurry(False)
     with tempfile.TemporaryDirectory(prefix="resplice-dry-") if args.dry_run else contextlib.nullcontext("") as scratch:
         context = Context(_run(command, args, resolved), _carried(resolved), scratch)
         try:

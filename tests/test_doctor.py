@@ -80,7 +80,7 @@ BROKEN: dict[str, tuple[str, Callable[[Path], object], tuple[str, ...], State, s
     ),
     "no tars": ("corpus.raw", lambda c: remove(c, "raw/a.tar"), (), State.WARNING, "holds no .tar", "corpus.raw"),
     "an object store": (
-        "corpus.transcribed", untouched, ("corpus.transcribed=s3://b/t",), State.FAILED, "credentials", "s3://",
+        "corpus.transcribed", untouched, ("corpus.transcribed=s3://bucket/t",), State.FAILED, "credentials", "s3://",
     ),
     "a workspace below a file": (
         "workspace", lambda c: file_instead(c, "file"), ("corpus.workspace=file/w",), State.FAILED, "is no folder",
@@ -435,8 +435,8 @@ def test_a_store_that_ignores_conditions_is_refused_by_doctor_and_by_every_stage
     ("wrong", "found"),
     [
         ("bucket", "there is no such bucket"),
-        ("secret", "is not allowed (SignatureDoesNotMatch)"),
-        ("key", "is not allowed (InvalidAccessKeyId)"),
+        ("secret", "is not allowed (SignatureDoesNotMatch"),
+        ("key", "is not allowed (InvalidAccessKeyId"),
         ("endpoint", "no answer in"),
     ],
 )
@@ -451,8 +451,8 @@ def test_what_is_wrong_with_an_object_store_is_one_line_with_its_remedy(
         settings.append(f"store.endpoint_url=http://127.0.0.1:{free_port()}")
         for name in ("FIRST_WAIT_S", "LONGEST_WAIT_S", "JITTER_S"):
             monkeypatch.setattr(requests, name, 0.001)
-    requests._client.cache_clear()
+    requests._CLIENTS.clear()
     [finding] = look("workspace", *settings)
-    requests._client.cache_clear()
+    requests._CLIENTS.clear()
     assert finding.state == State.FAILED and finding.remedy
     assert found in finding.found and "\n" not in finding.found and "distinctive" not in finding.found

@@ -79,9 +79,9 @@ def test_credentials_that_are_refused_are_not_shown(
     debug: list[str],
 ) -> None:  # fmt: skip
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "Kr0kodil-im-Nil")
-    requests._client.cache_clear()
+    requests._CLIENTS.clear()
     assert corpus("baseline", *debug) == 2
-    requests._client.cache_clear()
+    requests._CLIENTS.clear()
     out, err = capfd.readouterr()
     assert "SignatureDoesNotMatch" in err and "credentials" in err
     for secret in ("Kr0kodil", minio.secret_key):

@@ -5,18 +5,25 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from proxy import REPLY_CUT, REPLY_LOST, REQUEST_LOST, SLOW_DOWN, Fault, Proxy
 from servers import Server
 
+from resplice.io import requests
 from resplice.io.local import LocalStore
 from resplice.io.overlay import OverlayStore
-from resplice.io.s3 import S3Store
-from resplice.io.store import Place, Store
-from resplice.transforms.records import UserError
+from resplice.io.requests import Bucket
+from resplice.io.s3 import COST, S3Store
+from resplice.io.s3probe import LEAST_PART
+from resplice.io.store import Changed, Place, Store
+from resplice.transforms.records import Unavailable, UserError
 from resplice.transforms.settings import StoreOptions
 
 
@@ -393,3 +400,115 @@ def test_a_root_opens_its_folder_once_and_a_dry_run_over_it(tmp_path: Path) -> N
 def test_a_root_of_an_unknown_scheme_is_the_users_error() -> None:
     with pytest.raises(UserError, match="gopher://"):
         _ = Place("gopher://bucket/prefix").store
+
+
+# Buckets, and what goes wrong on the way to them
+
+
+@pytest.fixture
+def options(minio: Server, monkeypatch: pytest.MonkeyPatch) -> StoreOptions:
+    minio.credentials(monkeypatch)
+    for name in ("FIRST_WAIT_S", "LONGEST_WAIT_S", "JITTER_S"):
+        monkeypatch.setattr(requests, name, 0.001)
+    return StoreOptions(minio.endpoint, "us-east-1")
+
+
+@pytest.fixture
+def behind(
+    minio: Server, proxied: Callable[[Server], Proxy], options: StoreOptions
+) -> tuple[Proxy, Callable[[], S3Store]]:
+    """The proxy before MinIO, and a maker of stores in fresh buckets behind it that write parts of 5 MiB."""
+    proxy = proxied(minio)
+    there = replace(options, endpoint_url=proxy.endpoint)
+    return proxy, lambda: S3Store(f"s3://{minio.bucket()}/x", there, part=LEAST_PART)
+
+
+LARGE = 2 * COST + 12_345
+IN_PARTS = 2 * LEAST_PART + 12_345
+
+
+def test_a_large_object_that_changes_while_it_is_read_is_never_mixed(minio: Server, options: StoreOptions) -> None:
+    store = S3Store(f"s3://{minio.bucket()}/x", options)
+    store.create("a", b"A" * LARGE)
+    for head in (None, store.head("a")):
+        with closing(store.open("a", head)) as blob:
+            assert blob.read_at(0, 10) == b"A" * 10
+            store.replace("a", b"B" * LARGE, None)
+            with pytest.raises(Changed):
+                blob.read_at(LARGE - 10, 10)
+                blob.read_at(10, 10)  # behind what was read already: a request of its own
+        store.replace("a", b"A" * LARGE, None)
+
+
+def test_objects_in_parts_keep_to_their_conditions_and_digests(minio: Server, options: StoreOptions) -> None:
+    store = S3Store(f"s3://{minio.bucket()}/x", options, part=LEAST_PART)
+    first, second = (bytes([fill]) * IN_PARTS for fill in (1, 2))
+    assert store.create("a", first) and not store.create("a", second)
+    head = store.head("a")
+    assert head is not None and head.size == IN_PARTS and head.token.endswith("-3")
+    assert not store.replace("a", second, "0" * 32)
+    assert store.replace("a", second, head.token) and not store.replace("a", first, head.token)
+    assert store.read("a") == second
+    with closing(store.open("a")) as blob:
+        assert blob.read_at(IN_PARTS - 5, 99) == second[:5]
+    assert not minio.client.list_multipart_uploads(Bucket=store.bucket.name).get("Uploads")
+
+
+@pytest.mark.parametrize("fault", [REQUEST_LOST, REPLY_LOST, REPLY_CUT, SLOW_DOWN, Fault("after", "error", 500)])
+@pytest.mark.parametrize("number", [1, 2, 3, 4, 5])
+def test_a_request_or_an_answer_that_is_lost_changes_nothing_of_what_is_done(
+    fault: Fault, number: int, behind: tuple[Proxy, Callable[[], S3Store]]
+) -> None:
+    proxy, new = behind
+    store = new()
+    proxy.reset(faults={number: fault})
+    small, large = b"small", bytes(range(256)) * (IN_PARTS // 256)
+    assert store.create("a", small)
+    assert store.create("b", large)
+    head = store.head("a")
+    assert head is not None and store.replace("a", small * 2, head.token)
+    assert not store.create("a", b"another") and not store.replace("a", b"another", head.token)
+    assert store.read("a") == small * 2
+    with closing(store.open("b")) as blob:
+        assert blob.read_at(0, 100) + blob.read_at(100, len(large)) == large
+    assert [found.key for found in store.list()] == ["a", "b"]
+    assert any(request.fault for request in proxy.log())
+
+
+def test_an_upload_that_somebody_aborts_is_neither_done_nor_a_conflict(
+    minio: Server, options: StoreOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = S3Store(f"s3://{minio.bucket()}/x", options, part=LEAST_PART)
+    real = Bucket.call
+
+    def call(self: Bucket, operation: str, **parameters: Any) -> Any:
+        if parameters.get("PartNumber") == 2:
+            upload = {"Bucket": self.name, "Key": parameters["Key"], "UploadId": parameters["UploadId"]}
+            minio.client.abort_multipart_upload(**upload)
+        return real(self, operation, **parameters)
+
+    monkeypatch.setattr(Bucket, "call", call)
+    for write in (lambda: store.create("a", bytes(IN_PARTS)), lambda: store.replace("a", bytes(IN_PARTS), None)):
+        with pytest.raises(Unavailable, match="its upload is gone"):
+            write()
+    assert store.head("a") is None
+
+
+def test_a_body_that_is_not_what_its_checksum_says_is_asked_for_again(
+    minio: Server, options: StoreOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = S3Store(f"s3://{minio.bucket()}/x", options)
+    store.create("a", b"0123456789")
+    real, damaged = Bucket.call, []
+
+    def call(self: Bucket, operation: str, **parameters: Any) -> Any:
+        answer = real(self, operation, **parameters)
+        if operation == "get_object" and not damaged:
+            damaged.append(operation)
+            answer["Body"]._raw_stream._fp.fp.read(1)  # a byte is lost on its way
+        return answer
+
+    monkeypatch.setattr(Bucket, "call", call)
+    with closing(store.open("a")) as blob:
+        assert blob.read_at(0, 10) == b"0123456789"
+    assert damaged

@@ -88,12 +88,12 @@ def _remember_states() -> None:
 def client(options: StoreOptions, read_s: float) -> Any:
     """Return a client of a store."""
     requests.READ_S = read_s
-    return requests._client.__wrapped__(options, 0)
+    return requests._made(options)
 
 
 def use(one: Any) -> None:
     """Let the commands of this process, and of those forked from it, use a client."""
-    requests._client = lambda options, process: one  # type: ignore[assignment]
+    requests.client = lambda options: one  # type: ignore[assignment]
 
 
 def ready(clients: Iterable[Any]) -> None:
