@@ -141,7 +141,7 @@ class Bucket:
                 f"{self.where()}: {error}; give AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, or a role"
             )
         if not isinstance(error, ClientError):
-            if isinstance(error, FAILURES):
+            if isinstance(error, FAILURES) and not isinstance(error, SSLError):
                 return self.unanswered(key, tries, error)
             return UserError(f"{self.where(key)}: {' '.join(str(error).split())}; see [store]")
         status, code = _status(error), _code(error)
