@@ -70,7 +70,7 @@ class Raced:
         return self.merge("b")
 
     def rows(self) -> dict[tuple[str, str], int]:
-        return races.results(self.store)
+        return races.results(Place(str(self.workspace)))
 
 
 @pytest.fixture

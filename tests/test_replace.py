@@ -231,7 +231,7 @@ def test_what_was_decided_before_is_used_only_where_a_merge_from_scratch_would_d
         elif what == "merge":
             world.merge(f"r{number}", labelled(f"r{number}", value), more)
         elif what == "file":
-            world.add_history(value, labelled(f"f{number}", more), token=str(number))
+            world.add_history(value, labelled(f"f{number}", more), token=f"new-{number}")
         elif world.latest.number:
             target = states[value % len(states)]
             world.latest = rolled_back(world.latest, target if target.number else as_found(world.latest), "", "back")

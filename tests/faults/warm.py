@@ -15,6 +15,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +37,14 @@ class Serial:
     def __init__(self, connections: int) -> None:
         pass
 
-    def map(self, function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
-        """Return the results of the calls."""
-        return map(function, items)
+    def submit(self, function: Callable[[Any], Any], item: Any) -> Future[Any]:
+        """Return the result of a call."""
+        future: Future[Any] = Future()
+        try:
+            future.set_result(function(item))
+        except Exception as error:
+            future.set_exception(error)
+        return future
 
     def shutdown(self, cancel_futures: bool) -> None:
         """Do nothing: nothing runs."""
