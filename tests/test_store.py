@@ -29,7 +29,7 @@ from resplice.transforms.settings import StoreOptions
 
 def bucket(server: Server) -> Store:
     return S3Store(
-        f"s3://{server.bucket()}/root/of all", StoreOptions(endpoint_url=server.endpoint, region="us-east-1")
+        f"s3://{server.bucket()}/the corpus/of all", StoreOptions(endpoint_url=server.endpoint, region="us-east-1")
     )
 
 
