@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from resplice.io import conditional, documents, shards
-from resplice.io.sidecars import digest, hashed
+from resplice.io.sidecars import hashed
 from resplice.io.store import Head, Place, Store
 from resplice.transforms import provenance
 from resplice.transforms.records import Damage, Exit, UserError
@@ -107,13 +107,6 @@ def publish(store: Store, snapshot: Snapshot) -> bool:
 def object_key(sha256: str, suffix: str) -> str:
     """Return the key of an immutable object, which its content names."""
     return f"objects/sha256/{sha256[:2]}/{sha256}{suffix}"
-
-
-def adopt_own(workspace: Store, key: str, suffix: str, sha256: str | None = None) -> tuple[str, str]:
-    """Make an immutable object of something in the workspace; return (object key, sha256)."""
-    sha = sha256 or digest(workspace, key)
-    own(workspace, key, object_key(sha, suffix))
-    return object_key(sha, suffix), sha
 
 
 def own(workspace: Store, key: str, object_: str) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from owned import owned
 
 from resplice.io import shards, snapshots
 from resplice.io.context import Context
@@ -102,7 +103,7 @@ class World:
         for video, data in new.items():
             if data is not None:
                 store.replace(f"made/{video}", data, None)
-                object_, sha = snapshots.adopt_own(store, f"made/{video}", ".tar")
+                object_, sha = owned(store, f"made/{video}", ".tar")
                 entries[video] = Replaced("r", number, Tar(object_, sha, len(data)))
         parent = snapshots.digest_of(store, number - 1)
         assert snapshots.publish(store, Snapshot(number, number - 1 or None, parent, "r", "merge", (), entries))

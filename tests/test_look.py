@@ -10,6 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from owned import owned
 
 from resplice.io import ledger, refusals, shards, sidecars, snapshots
 from resplice.io.context import Context
@@ -227,7 +228,7 @@ def test_inspect_shows_old_and_new_results_before_and_after_the_merge(corpus: Pa
     assert set(old.values()) == {"passed"} and len(old) == 3
     assert new == {**dict.fromkeys(old, "-"), stem: "failed (not merged)\nclipped\nrate_low\nr1"}
 
-    key, sha = snapshots.adopt_own(store, "runs/r1/validate/shards/0.parquet", ".parquet")
+    key, sha = owned(store, "runs/r1/validate/shards/0.parquet", ".parquet")
     live = [
         snapshots.adopt(store, context.validation.store, s) for s in snapshots.live(store, context.validation.store)
     ]

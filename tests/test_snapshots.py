@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from lossy import ANSWER, REFUSED, REQUEST, Lossy
+from owned import owned
 
 from resplice.io import snapshots
 from resplice.io.local import LocalBlob, LocalStore
@@ -51,7 +52,7 @@ def merge(root: Path, run_id: str, video: str, segments: list[str]) -> Snapshot:
     pq.write_table(
         pa.table({"video_id": [video] * len(segments), "segment_file": segments, "status": status}), path
     )  # fmt: skip
-    key, sha = snapshots.adopt_own(workspace, f"runs/{run_id}/shard.parquet", ".parquet")
+    key, sha = owned(workspace, f"runs/{run_id}/shard.parquet", ".parquet")
     latest = snapshots.latest(workspace)
     live = [
         snapshots.adopt(workspace, validation, shard)
