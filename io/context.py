@@ -54,3 +54,7 @@ class Context:
     def stage(self, name: str) -> str:
         """Return the key prefix of a stage of this run in the workspace."""
         return f"runs/{self.run.id}/{name}"
+
+    def passing(self, stage: str) -> str:
+        """Return where this process keeps what its stage needs only while it works."""
+        return f"{self.stage(stage)}/live/{self.run.seq:04d}"

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from resplice.io import documents, refusals, sidecars
 from resplice.io.conditional import settled
@@ -81,12 +81,12 @@ class Digests:
 
 
 class Examine:
-    """Look at one tar of the corpus: (video_id, {token: known digest}) → its Outcome, nothing changed."""
+    """Look at one tar of the corpus: [video_id, {token: known digest}] → its Outcome, nothing changed."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
 
-    def __call__(self, element: tuple[str, dict[str, str]]) -> Iterator[Outcome]:
+    def __call__(self, element: Sequence[Any]) -> Iterator[Outcome]:
         """Look at one tar."""
         video, known = element
         now = tar_now(self._context, video, known)
@@ -154,7 +154,7 @@ class SetStatuses:
     def __init__(self, context: Context) -> None:
         self._context = context
 
-    def __call__(self, batch: tuple[Effect, ...]) -> Iterator[Outcome]:
+    def __call__(self, batch: Sequence[Effect]) -> Iterator[Outcome]:
         """Set the statuses of one batch."""
         changes = [(effect.line.unit, effect.found, effect.to) for effect in batch]
         Statuses(self._context.settings.database).set(changes)

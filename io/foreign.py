@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import pyarrow as pa
@@ -10,6 +11,7 @@ import pyarrow as pa
 from resplice.io import refusals, results, shards, sidecars
 from resplice.io.context import Context
 from resplice.io.judging import Judge, Source, shard_key, tar_of
+from resplice.io.listing import Lines, Listing
 from resplice.io.rows import Row
 from resplice.io.store import Place
 from resplice.io.work import Item
@@ -91,25 +93,43 @@ class ReadGiven:
             yield row["video_id"] or "", (rank, number, row)
 
 
-class Take:
-    """Write the shards of an item from what others gave: (item name, sides) → a record a row that is refused.
+class ByItem:
+    """Key given rows by the number of their video's item, −1 where there is none."""
 
-    `files` are the names of the given shards, by rank.
+    def __init__(self, todo: Listing[Item]) -> None:
+        self._lines = todo.lines
+        self._length = sum(length for _, length in todo.spans)
+
+    @cached_property
+    def _of_video(self) -> dict[str, int]:
+        items = enumerate(self._lines((0, self._length)))
+        return {video.video_id: number for number, item in items for video in item.videos}
+
+    def __call__(self, given: tuple[str, Any]) -> tuple[int, tuple[str, Any]]:
+        """Key one row."""
+        return self._of_video.get(given[0], -1), given
+
+
+class Take:
+    """Write the shards of an item from what others gave: (item number, sides) → a record a row that is refused.
+
+    `items` are the work items, of which a side names one by its span; `files` the names of the given shards, by rank.
     """
 
-    def __init__(self, context: Context, files: Sequence[str]) -> None:
+    def __init__(self, context: Context, items: Lines[Item], files: Sequence[str]) -> None:
         self._context = context
+        self._items = items
         self._files = tuple(files)
         self._sources = Sources(context)
 
-    def __call__(self, joined: tuple[str, dict[str, Iterable[Any]]]) -> Iterator[dict[str, Any]]:
+    def __call__(self, joined: tuple[int, dict[str, Iterable[Any]]]) -> Iterator[dict[str, Any]]:
         """Take one item; rows of no item are not planned."""
         _, sides = joined
         given: dict[str, list[tuple[int, int, dict[str, Any]]]] = {}
         for video, row in sides["given"]:
             given.setdefault(video, []).append(row)
         made: list[dict[str, Any]] = []
-        for item in sides["items"]:
+        for item in (item for span in sides["items"] for item in self._items(span)):
             for video, source, names in self._sources(item):
                 rows = sorted(given.pop(video, []), key=lambda row: row[:2])
                 taken = list(self._video(video, source, names, rows))

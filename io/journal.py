@@ -90,6 +90,15 @@ class Effect:
     found: str | None
     undo: bool = False
 
+    def to_json(self) -> dict[str, Any]:
+        """Return the effect as JSON can say it."""
+        return {"line": self.line.to_json(), "found": self.found, "undo": self.undo}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Effect:
+        """Make an effect from what `to_json` returned."""
+        return cls(Line.from_json(value["line"]), value["found"], value["undo"])
+
     @property
     def to(self) -> str | None:
         """Return the content that the target shall get."""

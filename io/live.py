@@ -72,7 +72,7 @@ class IndexShard:
 
     def __init__(self, context: Context, stage: str, bounds: Sequence[str]) -> None:
         self._context = context
-        self._folder = folder(context, stage)
+        self._folder = context.passing(stage)
         self._bounds = bounds
 
     def __call__(self, ranked: tuple[int, Shard]) -> Iterator[tuple[int, Spill]]:
@@ -104,11 +104,6 @@ class IndexShard:
         return pa.table(
             [video, table.column("segment_file"), status, table.column("reasons")], names=table.column_names
         )
-
-
-def folder(context: Context, stage: str) -> str:
-    """Return where this process keeps the spilled shards of a stage; the stage removes them when it ends."""
-    return f"{context.stage(stage)}/live/{context.run.seq:04d}"
 
 
 def _by_range(table: pa.Table) -> Iterator[tuple[int, pa.RecordBatch]]:
@@ -144,13 +139,6 @@ def rows_of(spill: Spill, batch: pa.RecordBatch) -> Iterator[LiveRow]:
     for video, name, status, reasons in zip(*(batch.column(i).to_pylist() for i in range(4)), strict=True):
         why = tuple(reasons.split(",")) if reasons else ()
         yield LiveRow(video, name, status, why, spill.origin, spill.run_id)
-
-
-def clear(context: Context, stage: str) -> None:
-    """Remove the spilled shards that this process made for a stage."""
-    store = context.workspace.store
-    for head in list(store.list(folder(context, stage) + "/")):
-        store.delete(head.key)
 
 
 def count_videos(context: Context, shard: Shard) -> dict[str, int]:

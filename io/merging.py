@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -11,40 +11,57 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from resplice.io import live, sidecars, snapshots
+from resplice.io import listing, live, sidecars, snapshots
 from resplice.io.context import Context
+from resplice.io.listing import Listing
 from resplice.io.store import mapped
-from resplice.io.work import Planned, planned, planned_ids
+from resplice.io.work import Planned, planned_ids
 from resplice.transforms import provenance
 from resplice.transforms.records import Reason
 from resplice.transforms.repack import tar_name
 from resplice.transforms.replace import RUN, IndexRow, Shard, Tar, moved, replacement
 
+PER_CHECK = 500
+"""Videos whose rows are read again by one query."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A planned video, and whether a stage before this one refused it."""
+
+    video: Planned
+    refused: bool
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Candidate:
+        """Make a candidate from what JSON says of it."""
+        return cls(Planned.from_json(value["video"]), value["refused"])
+
+
+def listed(context: Context, videos: Iterable[Planned], refused: Collection[str]) -> Listing[Candidate]:
+    """Write the planned videos where `CheckDrift` reads them, those of one query a span."""
+    candidates = (Candidate(video, video.video_id in refused) for video in videos)
+    return listing.write(context, "merge", "planned", candidates, Candidate.from_json, PER_CHECK)
+
 
 class CheckDrift:
-    """Compare planned videos with their baseline once more: [start, stop) of the plan → (video_id, why it does not
-    count, or "").
+    """Compare planned videos with their baseline once more: some of them → (video_id, why it does not count, or "").
 
     `same_rows`: the version of the database tells that no row has changed.
     """
 
-    def __init__(self, context: Context, refused: Collection[str], same_rows: bool) -> None:
+    def __init__(self, context: Context, same_rows: bool) -> None:
         self._context = context
-        self._refused = frozenset(refused)
         self._same_rows = same_rows
 
-    @cached_property
-    def _planned(self) -> list[Planned]:
-        return planned(self._context)
-
-    def __call__(self, part: tuple[int, int]) -> Iterator[tuple[str, str]]:
+    def __call__(self, candidates: Sequence[Candidate]) -> Iterator[tuple[str, str]]:
         """Check some videos; one that was refused before is not looked at again."""
-        videos = self._planned[slice(*part)]
-        todo = [video for video in videos if video.video_id not in self._refused]
+        todo = [candidate.video for candidate in candidates if not candidate.refused]
         digests = {} if self._same_rows else self._digests(todo)
         raw = dict(mapped(self._context.raw.store, self._raw_token, [video.video_id for video in todo]))
-        for video in videos:
-            if video.video_id in self._refused:
+        for candidate in candidates:
+            video = candidate.video
+            if candidate.refused:
                 yield video.video_id, "refused"
                 continue
             same_raw = raw[video.video_id] == video.raw_token
@@ -67,16 +84,17 @@ class IndexPlanned:
         self._context = context
 
     @cached_property
-    def _planned(self) -> frozenset[str]:
-        return frozenset(planned_ids(self._context))  # read where it is needed: no job graph carries them
+    def _planned(self) -> pa.Array:
+        return pa.array(planned_ids(self._context), pa.string())  # read where it is needed: no job graph carries them
 
     def __call__(self, sided: tuple[str, Shard]) -> Iterator[tuple[str, tuple[str, str, int]]]:
         """Read the ids of one shard."""
         side, shard = sided
-        planned = pa.array(sorted(self._planned.difference(shard.drop)), pa.string())
         ids = live.read_ids(self._context, shard)
-        for video, rows in live.counted(ids.filter(pc.is_in(ids, value_set=planned))):
-            yield video, (side, shard.key or shard.source, rows)
+        dropped = frozenset(shard.drop)
+        for video, rows in live.counted(ids.filter(pc.is_in(ids, value_set=self._planned))):
+            if video not in dropped:
+                yield video, (side, shard.key or shard.source, rows)
 
 
 class Replace:

@@ -93,11 +93,7 @@ def by_ledger(context: Context, stage: str, units: Collection[str]) -> Gauge:
 
 def by_marks(context: Context, stage: str, total: int, unit: str = "part") -> Gauge:
     """Return the gauge of a stage whose workers mark the elements that they are through with (`marked`)."""
-    return Gauge(stage, unit, total, _passing(context, stage), provenance.now())
-
-
-def _passing(context: Context, stage: str) -> str:
-    return f"{context.stage(stage)}/live/{context.run.seq:04d}"
+    return Gauge(stage, unit, total, context.passing(stage), provenance.now())
 
 
 class _Kept(NamedTuple):
@@ -163,17 +159,16 @@ def marked(context: Context, stage: str, step: str, work: Work, name: Callable[[
 
     A bundle that runs again marks its elements anew, which counts them once.
     """
-    return _Marked(context.workspace, _passing(context, stage), step, work, name)
+    return _Marked(context.workspace, context.passing(stage), step, work, name)
 
 
 def clear(context: Context, gauge: Gauge) -> None:
-    """Remove the marks of a gauge; the ledger of a stage stays."""
-    if not gauge.lasting:
-        store = context.workspace.store
-        with _LOCK:
-            _PADS.pop((context.workspace, gauge.ledger), None)
-        for head in list(store.list(ledger.folder(gauge.ledger))):
-            store.delete(head.key)
+    """Remove what a stage needed only while it worked, its marks among that; its ledger stays."""
+    store, folder = context.workspace.store, context.passing(gauge.stage)
+    with _LOCK:
+        _PADS.pop((context.workspace, folder), None)
+    for head in list(store.list(f"{folder}/")):
+        store.delete(head.key)
 
 
 @dataclass(frozen=True)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from resplice.io import documents, ledger, shards, snapshots
+from resplice.io import documents, ledger, listing, shards, snapshots
 from resplice.io.context import Context
 from resplice.io.ledger import Entry
+from resplice.io.listing import Listing
 from resplice.transforms import provenance
 from resplice.transforms.affected import WRONG_TAR, work_items
 from resplice.transforms.records import Exit, UserError
@@ -32,6 +33,11 @@ class Planned:
     validation_status: str | None
     repaired: Tar | None = None
 
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Planned:
+        """Make a planned video from what JSON says of it."""
+        return cls(**{**value, "repaired": value["repaired"] and Tar(**value["repaired"])})
+
 
 @dataclass(frozen=True)
 class Item:
@@ -44,6 +50,17 @@ class Item:
     videos: tuple[Planned, ...]
     before: tuple[Entry | None, ...]
     held: frozenset[str] = frozenset()
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Item:
+        """Make an item from what JSON says of it."""
+        before = tuple(entry and Entry(**entry) for entry in value["before"])
+        return cls(value["name"], tuple(map(Planned.from_json, value["videos"])), before, frozenset(value["held"]))
+
+    def restricted(self, only: Collection[str]) -> Item:
+        """Return the item with only some of its videos."""
+        pairs = [(v, b) for v, b in zip(self.videos, self.before, strict=True) if v.video_id in only]
+        return replace(self, videos=tuple(v for v, _ in pairs), before=tuple(b for _, b in pairs))
 
 
 def planned_ids(context: Context) -> list[str]:
@@ -97,3 +114,8 @@ def items(context: Context, stage: str, videos: Collection[Planned]) -> list[Ite
         name = f"{number:05d}-{provenance.sha256(chr(10).join(ids).encode())[:8]}"
         packed.append(Item(name, tuple(by_id[i] for i in ids), tuple(before.get(i) for i in ids)))
     return packed
+
+
+def listed(context: Context, stage: str, todo: Iterable[Item]) -> Listing[Item]:
+    """Write the work items of a stage where its workers read them, one a span."""
+    return listing.write(context, stage, "items", todo, Item.from_json)

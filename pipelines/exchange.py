@@ -5,17 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from functools import partial
-from operator import attrgetter, itemgetter
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 from resplice.io import ledger, shards
 from resplice.io.context import Context
-from resplice.io.foreign import Describe, ReadGiven, Take
-from resplice.io.gather import Gather, gathered
+from resplice.io.foreign import ByItem, Describe, ReadGiven, Take
+from resplice.io.gather import Apart, Gather, collect, gathered
 from resplice.io.progress import by_marks, marked
 from resplice.io.store import Place, Store
-from resplice.io.work import Item
+from resplice.io.work import Item, listed
 from resplice.pipelines import launch
 from resplice.pipelines.launch import Session
 from resplice.pipelines.validate import open_items, remove_strays
@@ -30,8 +30,10 @@ def export_work(session: Session) -> None:
     """Write the planned videos as work lists: tar URL and digest, members and stems, one video a line."""
     todo = open_items(session)
     gauge = by_marks(session.context, "validate", len(todo))
-    with session.progress(gauge), session.pipeline() as pipeline:
-        build_export(pipeline, session.context, todo)
+    with session.progress(gauge):
+        with session.pipeline() as pipeline:
+            build_export(pipeline, session.context, todo)
+        collect(session.context, "validate", "work")
     records = gathered(session.context, "validate", "work")
     work = sorted((r for r in records if "refused" not in r), key=lambda record: str(record["video_id"]))
     folder, parts = Path(session.args.export_work), session.args.parts or 1
@@ -49,14 +51,15 @@ def export_work(session: Session) -> None:
 
 def build_export(pipeline: Any, context: Context, todo: Sequence[Item]) -> Any:
     """Compose the pipeline of the work lists."""
-    from resplice.transforms.steps import Tally, Work, source
+    from resplice.transforms.steps import Work, source
 
-    described = (
+    items_ = listed(context, "validate", todo)
+    describe = Apart(items_.lines.each(Describe(context)), Gather(context, "validate", "work"))
+    return (
         pipeline
-        | "Items" >> source(todo)
-        | "Describe" >> Work(marked(context, "validate", "item", Describe(context), attrgetter("name")), "Video")
+        | "Items" >> source(items_.spans)
+        | "Describe" >> Work(marked(context, "validate", "item", describe), "Video")
     )
-    return described | "Work" >> Tally(Gather(context, "validate", "work"))
 
 
 @launch.stage("validate")
@@ -70,8 +73,10 @@ def take(session: Session) -> None:
     for head in list(context.workspace.store.list(ledger.folder(context.stage("validate")))):
         context.workspace.store.delete(head.key)  # what engines achieved before does not stand any more
     gauge = by_marks(context, "validate", len(keys) + len(todo))
-    with session.progress(gauge), session.pipeline() as pipeline:
-        build_take(pipeline, context, todo, place, keys)
+    with session.progress(gauge):
+        with session.pipeline() as pipeline:
+            build_take(pipeline, context, todo, place, keys)
+        collect(context, "validate", "not_taken")
     written = remove_strays(context, todo)
     refused = [
         session.refused("validate", r["video_id"], Refusal(Reason(r["reason"]), r["detail"], r["segment_file"]))
@@ -93,23 +98,18 @@ def build_take(pipeline: Any, context: Context, todo: Sequence[Item], place: Pla
     """Compose the pipeline: the given rows join the item of their video."""
     import apache_beam as beam
 
-    from resplice.transforms.steps import JoinByKey, Tally, Work, source
+    from resplice.transforms.steps import HandBack, JoinByKey, Work, source
 
-    of_video = {video.video_id: item.name for item in todo for video in item.videos}
+    items_ = listed(context, "validate", todo)
     marks = partial(marked, context, "validate")
     given = (
         pipeline
         | "Given" >> source(list(enumerate(keys)))
         | "ReadGiven" >> Work(marks("file", ReadGiven(place), itemgetter(0)), "Read")
-        | "ByItem" >> beam.Map(_by_item, of_video)
+        | "ByItem" >> beam.Map(ByItem(items_))
     )
-    items_ = pipeline | "Items" >> source([(item.name, item) for item in todo])
-    refused = {"given": given, "items": items_} | "Take" >> JoinByKey(
-        marks("item", Take(context, keys), itemgetter(0)), "Check"
+    asked = pipeline | "Items" >> source(list(enumerate(items_.spans)))
+    refused = {"given": given, "items": asked} | "Take" >> JoinByKey(
+        marks("item", Take(context, items_.lines, keys), itemgetter(0)), "Check"
     )
-    return refused | "NotTaken" >> Tally(Gather(context, "validate", "not_taken"))
-
-
-def _by_item(given: tuple[str, Any], of_video: dict[str, str]) -> tuple[str, tuple[str, Any]]:
-    video, _ = given
-    return of_video.get(video, ""), given
+    return refused | "NotTaken" >> HandBack(Gather(context, "validate", "not_taken"))

@@ -15,13 +15,12 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from operator import attrgetter, itemgetter
 from typing import Any
 
-from resplice.io import journal
+from resplice.io import journal, listing
 from resplice.io.context import Context
 from resplice.io.effects import Digests, Examine, ReplaceTars, SetStatuses, statuses_now, tar_now
-from resplice.io.gather import Gather, gathered
+from resplice.io.gather import Gather, collect, gathered
 from resplice.io.journal import CONFLICT, DONE, STATUS, TAR, TO_DO, Decision, Effect, Key, Now
 from resplice.io.progress import by_marks, marked
 from resplice.io.statuses import Statuses
@@ -126,18 +125,22 @@ def _examine(session: Session, stage: str, tars: Sequence[str], digests: Digests
     if not tars:
         return
     gauge = by_marks(session.context, stage, len(tars), "tar")
-    with session.progress(gauge), session.pipeline() as pipeline:
-        build_examine(pipeline, session.context, stage, [(video, digests.of(video)) for video in tars])
+    with session.progress(gauge):
+        with session.pipeline() as pipeline:
+            build_examine(pipeline, session.context, stage, [(video, digests.of(video)) for video in tars])
+        collect(session.context, stage, "examined")
     for record in gathered(session.context, stage, "examined"):
         digests.learn(record["unit"], Now(record["content"], record["token"]))
 
 
 def _change(session: Session, stage: str, effects: Sequence[Effect], digests: Digests) -> dict[Key, str]:
     """Have the effects; return why a target was left, where a worker found out."""
-    tars, batches = split(effects)
-    gauge = by_marks(session.context, stage, len(tars) + len(batches), "change")
-    with session.progress(gauge), session.pipeline() as pipeline:
-        build(pipeline, session.context, stage, effects)
+    tars, statuses = split(effects)
+    gauge = by_marks(session.context, stage, len(tars) + -(-len(statuses) // BATCH), "change")
+    with session.progress(gauge):
+        with session.pipeline() as pipeline:
+            build(pipeline, session.context, stage, effects)
+        collect(session.context, stage, "outcomes")
     details = {}
     for record in gathered(session.context, stage, "outcomes"):
         if record["kind"] == TAR:
@@ -148,44 +151,44 @@ def _change(session: Session, stage: str, effects: Sequence[Effect], digests: Di
 
 
 def build_examine(pipeline: Any, context: Context, stage: str, tars: Sequence[tuple[str, dict[str, str]]]) -> Any:
-    """Compose the pipeline that looks at tars: (video_id, {token: known digest}), one element a tar."""
+    """Compose the pipeline that looks at tars: (video_id, {token: known digest}), one element each."""
     import apache_beam as beam
 
-    from resplice.transforms.steps import Tally, Work, source
+    from resplice.transforms.steps import HandBack, Work, source
 
-    look = marked(context, stage, "look", Examine(context), itemgetter(0))
-    looked = pipeline | "Tars" >> source(tars) | "Examine" >> Work(look, "Look")
-    return looked | "Records" >> beam.Map(asdict) | "Examined" >> Tally(Gather(context, stage, "examined"))
+    looks = listing.write(context, stage, "looks", tars, list)
+    look = marked(context, stage, "look", looks.lines.each(Examine(context)))
+    looked = pipeline | "Tars" >> source(looks.spans) | "Examine" >> Work(look, "Look")
+    examined = Gather(context, stage, "examined", len(tars))
+    return looked | "Records" >> beam.Map(asdict) | "Examined" >> HandBack(examined)
 
 
 def build(pipeline: Any, context: Context, stage: str, effects: Sequence[Effect]) -> Any:
     """Compose the pipeline that changes the corpus: one element a tar, one a batch of statuses."""
     import apache_beam as beam
 
-    from resplice.transforms.steps import Tally, Work, source
+    from resplice.transforms.steps import HandBack, Work, source
 
-    tars, batches = split(effects)
-    replace_ = marked(context, stage, "tar", ReplaceTars(context), attrgetter("line.unit"))
-    set_each = marked(context, stage, "statuses", SetStatuses(context), _first)
-    replaced = pipeline | "Items" >> source(tars) | "ReplaceTars" >> Work(replace_, "Tar")
-    set_ = pipeline | "Batches" >> source(batches) | "SetStatuses" >> Work(set_each, "Batch")
+    tars, batches = (
+        listing.write(context, stage, name, (effect.to_json() for effect in some), Effect.from_json, per_span)
+        for name, some, per_span in zip(("tars", "statuses"), split(effects), (1, BATCH), strict=True)
+    )
+    replace_ = marked(context, stage, "tar", tars.lines.each(ReplaceTars(context)))
+    set_each = marked(context, stage, "statuses", batches.lines.all(SetStatuses(context)))
+    replaced = pipeline | "Items" >> source(tars.spans) | "ReplaceTars" >> Work(replace_, "Tar")
+    set_ = pipeline | "Batches" >> source(batches.spans) | "SetStatuses" >> Work(set_each, "Batch")
     return (
         (replaced, set_)
         | "Both" >> beam.Flatten()
         | "Records" >> beam.Map(asdict)
-        | "Outcomes" >> Tally(Gather(context, stage, "outcomes"))
+        | "Outcomes" >> HandBack(Gather(context, stage, "outcomes", len(effects)))
     )
 
 
-def split(effects: Sequence[Effect]) -> tuple[list[Effect], list[tuple[Effect, ...]]]:
-    """Return the work items of some effects: tars one by one, statuses in batches."""
+def split(effects: Sequence[Effect]) -> tuple[list[Effect], list[Effect]]:
+    """Return the effects on tars, and those on statuses."""
     tars = [effect for effect in effects if effect.line.kind == TAR]
-    statuses = [effect for effect in effects if effect.line.kind == STATUS]
-    return tars, [tuple(statuses[first : first + BATCH]) for first in range(0, len(statuses), BATCH)]
-
-
-def _first(batch: tuple[Effect, ...]) -> str:
-    return batch[0].line.unit
+    return tars, [effect for effect in effects if effect.line.kind == STATUS]
 
 
 def _decide(context: Context, job: Job, digests: Digests) -> dict[Key, Decision]:

@@ -100,8 +100,11 @@ class Session:
             with progress.shown(gauge.stage, gauge.unit, gauge.total, count, self.quiet, gauge.before):
                 yield
                 over = True
-        finally:
-            measured.clear(self.context, gauge)
+        except BaseException:
+            with contextlib.suppress(OSError, UserError):  # what ended the stage is told
+                measured.clear(self.context, gauge)
+            raise
+        measured.clear(self.context, gauge)
 
     def refused(self, stage: str, unit: str, refusal: Refusal, at: str = "") -> Refused:
         """Return the line of refused.jsonl for a refusal of this run."""

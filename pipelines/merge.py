@@ -17,16 +17,20 @@ from typing import Any
 
 from resplice.io import garbage, shards, sidecars, snapshots
 from resplice.io.context import Context
-from resplice.io.gather import Gather, gathered
+from resplice.io.gather import Gather, collect, gathered
 from resplice.io.judging import refused_in, shard_key
+from resplice.io.listing import Listing
 from resplice.io.merging import (
+    PER_CHECK,
     Adopt,
     Brought,
+    Candidate,
     CheckDrift,
     IndexPlanned,
     Replace,
     brought,
     holds_for,
+    listed,
     others,
     with_known_objects,
     with_objects,
@@ -40,9 +44,6 @@ from resplice.pipelines.config import Resolved
 from resplice.pipelines.launch import Session
 from resplice.transforms.records import Exit, Reason, Refusal, UserError
 from resplice.transforms.replace import RUN, Shard, Snapshot, conflicts, merged
-
-PER_CHECK = 500
-"""Videos whose rows are read again by one query."""
 
 
 def run(args: Any, resolved: Resolved, beam_argv: Sequence[str]) -> int:
@@ -114,12 +115,16 @@ def _decide(session: Session, videos: Sequence[Planned], latest: Snapshot, live:
     new = new_shards(context, items(context, "validate", videos))
     refused, unrepaired = refused_in(context, "repair", "validate"), refused_in(context, "repair")
     unadopted = [shard for shard in live if not shard.key]
-    parts = len(checks(videos)) + len(sides_of(context, live, new)) + len(unadopted)
+    candidates = listed(context, videos, refused)
+    parts = len(candidates.spans) + len(sides_of(context, live, new)) + len(unadopted)
     session.note(f"merge: {len(videos)} planned videos, {len(new)} new shards, snapshot {latest.number}")
-    with session.progress(by_marks(context, "merge", parts)), session.pipeline() as pipeline:
-        build(pipeline, context, videos, live, new, CheckDrift(context, refused, _same_rows(context)))
-        if unadopted:
-            adopt(pipeline, context, unadopted)
+    with session.progress(by_marks(context, "merge", parts)):
+        with session.pipeline() as pipeline:
+            build(pipeline, context, candidates, live, new, CheckDrift(context, _same_rows(context)))
+            if unadopted:
+                adopt(pipeline, context, unadopted)
+        for name in ("replacements", *(["adopted"] if unadopted else [])):
+            collect(context, "merge", name)
     live = with_objects(live, gathered(context, "merge", "adopted")) if unadopted else live
     names = {shard.source: shard.key for shard in live}
     records = {record["video_id"]: record for record in gathered(context, "merge", "replacements")}
@@ -143,34 +148,30 @@ def _make(context: Context, decided: Decided, latest: Snapshot) -> None:
 
 
 def build(
-    pipeline: Any, context: Context, videos: Sequence[Planned], live: Sequence[Shard], new: Sequence[Shard],
+    pipeline: Any, context: Context, candidates: Listing[Candidate], live: Sequence[Shard], new: Sequence[Shard],
     check: CheckDrift,
 ) -> Any:  # fmt: skip
     """Compose the pipeline: drift once more, index both sides, CoGroupByKey over video_id."""
-    from resplice.transforms.steps import JoinByKey, Tally, Work, source
+    from resplice.transforms.steps import HandBack, JoinByKey, Work, source
 
-    drift = marked(context, "merge", "drift", check)
+    drift = marked(context, "merge", "drift", candidates.lines.all(check))
     index = marked(context, "merge", "index", IndexPlanned(context), _name)
     found = {
-        "planned": pipeline | "Planned" >> source(checks(videos)) | "Drift" >> Work(drift, "Check"),
+        "planned": pipeline | "Planned" >> source(candidates.spans) | "Drift" >> Work(drift, "Check"),
         "rows": pipeline | "Shards" >> source(sides_of(context, live, new)) | "Index" >> Work(index, "Index"),
     }
+    replacements = Gather(context, "merge", "replacements", PER_CHECK * len(candidates.spans))
     decided = found | "Replace" >> JoinByKey(Replace(context.settings.merge.on_missing), "Decide")
-    return decided | "Replacements" >> Tally(Gather(context, "merge", "replacements"))
+    return decided | "Replacements" >> HandBack(replacements)
 
 
 def adopt(pipeline: Any, context: Context, unadopted: Sequence[Shard]) -> Any:
     """Compose the adoption of history, once for each historical shard."""
-    from resplice.transforms.steps import Tally, Work, source
+    from resplice.transforms.steps import HandBack, Work, source
 
     copy = marked(context, "merge", "adopt", Adopt(context), attrgetter("source"))
     adopted = pipeline | "Unadopted" >> source(unadopted) | "Adopt" >> Work(copy, "Copy")
-    return adopted | "Adopted" >> Tally(Gather(context, "merge", "adopted"))
-
-
-def checks(videos: Sequence[Planned]) -> list[tuple[int, int]]:
-    """Return the parts of the plan that are checked for drift together, as [start, stop) of its videos."""
-    return [(start, min(start + PER_CHECK, len(videos))) for start in range(0, len(videos), PER_CHECK)]
+    return adopted | "Adopted" >> HandBack(Gather(context, "merge", "adopted", len(unadopted)))
 
 
 def sides_of(context: Context, live: Sequence[Shard], new: Sequence[Shard]) -> list[tuple[str, Shard]]:

@@ -17,9 +17,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from resplice.io import documents, live, refusals, runstate, shards, sidecars, snapshots
+from resplice.io import documents, listing, live, refusals, runstate, shards, sidecars, snapshots
 from resplice.io.context import Context
-from resplice.io.gather import Gather, gathered
+from resplice.io.gather import Gather, collect, gathered
 from resplice.io.planning import FindAffected
 from resplice.io.progress import by_marks, marked
 from resplice.pipelines import checks, launch
@@ -30,7 +30,7 @@ from resplice.transforms import provenance
 from resplice.transforms.affected import Selection, select
 from resplice.transforms.ranges import range_of
 from resplice.transforms.records import Reason, Refusal
-from resplice.transforms.replace import Shard, Snapshot, live_shards
+from resplice.transforms.replace import Shard, Snapshot, Tar, live_shards
 
 AFFECTED = pa.schema(
     [
@@ -73,9 +73,10 @@ def make(session: Session, wave: Selection) -> None:
     world = load_world(context)
     session.note(f"plan: comparing {len(world.bounds) + 1} ranges with the live results of snapshot {base.number}")
     parts = len(live_shards(base, world.history)) + len(world.bounds) + 1
-    with session.progress(by_marks(context, "plan", parts)), session.pipeline() as pipeline:
-        build(pipeline, context, world, base)
-    live.clear(context, "plan")
+    with session.progress(by_marks(context, "plan", parts)):
+        with session.pipeline() as pipeline:
+            build(pipeline, context, world, base)
+        collect(context, "plan", "candidates")
     _write(session, wave, base, asked["world"]["baseline.json"])
     _tell(session, wave)
     show(session)
@@ -95,15 +96,23 @@ def _asked(context: Context, wave: Selection) -> dict[str, Any]:
 
 def build(pipeline: Any, context: Context, world: World, base: Snapshot) -> Any:
     """Compose the pipeline: index the live results, join them with the inventory by range, find the affected."""
-    from resplice.transforms.steps import JoinByKey, Tally, source
+    import apache_beam as beam
 
-    repaired = [(range_of(world.bounds, v), (v, entry.tar)) for v, entry in base.videos.items() if entry.tar]
+    from resplice.transforms.steps import HandBack, JoinByKey, source
+
+    repaired = ((range_of(world.bounds, v), (v, entry.tar)) for v, entry in base.videos.items() if entry.tar)
+    tars = listing.write(context, "plan", "tars", repaired, _tar_of, listing.PER_SPAN)
     sides = by_range(pipeline, context, "plan", world, live_shards(base, world.history))
-    sides["tars"] = pipeline | "RepairedTars" >> source(repaired)
+    sides["tars"] = pipeline | "RepairedTars" >> source(tars.spans) | "Read" >> beam.FlatMap(tars.lines)
     found = sides | "Affected" >> JoinByKey(
         marked(context, "plan", "range", FindAffected(context), itemgetter(0)), "Find"
     )
-    return found | "Candidates" >> Tally(Gather(context, "plan", "candidates"))
+    return found | "Candidates" >> HandBack(Gather(context, "plan", "candidates", _videos(context)))
+
+
+def _tar_of(value: Any) -> tuple[int, tuple[str, Tar]]:
+    index, (video, tar) = value
+    return index, (video, Tar(**tar))
 
 
 def by_range(pipeline: Any, context: Context, stage: str, world: World, shards_: Iterable[Shard]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ Refuses raw_missing, raw_unreadable, drifted, no_rows, bad_name, name_collision,
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from resplice.io import sidecars
@@ -21,7 +21,7 @@ from resplice.io.pool import borrowed
 from resplice.io.progress import by_ledger
 from resplice.io.rebuild import Rebuild, index_key
 from resplice.io.refusals import Refused
-from resplice.io.work import Item, Planned, items, planned
+from resplice.io.work import Item, Planned, items, listed, planned
 from resplice.pipelines import checks, launch
 from resplice.pipelines.config import Resolved
 from resplice.pipelines.launch import Session
@@ -48,7 +48,7 @@ def repair(session: Session, only: Sequence[str] | None = None) -> None:
 def work(session: Session, stage: str, todo: Sequence[Item], only: Sequence[str] | None = None) -> None:
     """Rebuild the items of a stage."""
     if only is not None:
-        todo = [item for item in (restricted(item, only) for item in todo) if item.videos]
+        todo = [item for item in (item.restricted(only) for item in todo) if item.videos]
     gauge = by_ledger(session.context, stage, units_of(todo))
     with session.progress(gauge), session.pipeline() as pipeline:
         build(pipeline, session.context, stage, todo)
@@ -59,21 +59,13 @@ def units_of(todo: Sequence[Item]) -> list[str]:
     return [video.video_id for item in todo for video in item.videos]
 
 
-def restricted(item: Item, only: Collection[str]) -> Item:
-    """Return an item with only some of its videos."""
-    pairs = [(v, b) for v, b in zip(item.videos, item.before, strict=True) if v.video_id in only]
-    return Item(item.name, tuple(v for v, _ in pairs), tuple(b for _, b in pairs))
-
-
 def build(pipeline: Any, context: Context, stage: str, todo: Sequence[Item]) -> Any:
     """Compose the pipeline: every item is rebuilt on its own."""
     from resplice.transforms.steps import Work, source
 
-    return (
-        pipeline
-        | "Items" >> source(todo)
-        | "Rebuild" >> Work(Rebuild(context, stage, plugins(context), frozen=stage == "repair"), "Video")
-    )
+    rebuild = Rebuild(context, stage, plugins(context), frozen=stage == "repair")
+    items_ = listed(context, stage, todo)
+    return pipeline | "Items" >> source(items_.spans) | "Rebuild" >> Work(items_.lines.each(rebuild), "Video")
 
 
 def plugins(context: Context) -> dict[str, str]:

@@ -24,11 +24,11 @@ from resplice.io.judging import Judge, refused_in, shard_key
 from resplice.io.pool import borrowed
 from resplice.io.progress import by_ledger
 from resplice.io.store import mapped
-from resplice.io.work import Item, items, planned
+from resplice.io.work import Item, items, listed, planned
 from resplice.pipelines import launch
 from resplice.pipelines.config import Resolved
 from resplice.pipelines.launch import Session
-from resplice.pipelines.repair import restricted, units_of
+from resplice.pipelines.repair import units_of
 from resplice.transforms.records import Refusal, UserError
 
 
@@ -74,7 +74,7 @@ def open_items(session: Session, only: Sequence[str] | None = None) -> list[Item
     if only is None:
         gone = set(refused_in(context, "repair"))
     packed = items(context, "validate", planned(context))
-    kept = [restricted(item, {video.video_id for video in item.videos} - gone) for item in packed]
+    kept = [item.restricted(set(units_of([item])) - gone) for item in packed]
     if only is None:
         return [item for item in kept if item.videos]
     held = [replace(item, held=frozenset(units_of([item])) - set(only)) for item in kept]
@@ -98,7 +98,9 @@ def build(pipeline: Any, context: Context, todo: Sequence[Item], chain: ChainSpe
     """Compose the pipeline: every item is validated on its own."""
     from resplice.transforms.steps import Work, source
 
-    return pipeline | "Items" >> source(todo) | "Validate" >> Work(Judge(context, chain, versions), "Judge")
+    items_ = listed(context, "validate", todo)
+    judge = items_.lines.each(Judge(context, chain, versions))
+    return pipeline | "Items" >> source(items_.spans) | "Validate" >> Work(judge, "Judge")
 
 
 def finish(session: Session, todo: Sequence[Item], further: Sequence[Any] = ()) -> None:

@@ -19,9 +19,9 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from resplice.io import live, refusals, shards, sidecars, snapshots
+from resplice.io import listing, refusals, shards, sidecars, snapshots
 from resplice.io.context import Context
-from resplice.io.gather import Gather, gathered
+from resplice.io.gather import Gather, collect, gathered
 from resplice.io.judging import refused_in
 from resplice.io.progress import by_marks, marked
 from resplice.io.proof import COVERAGE, Cover
@@ -68,9 +68,10 @@ def verify(session: Session) -> None:
     session.note(f"verify: covering {len(world.bounds) + 1} ranges with snapshot {latest.number}")
     live_ = live_now(context, latest)
     parts = len(live_) + len(world.bounds) + 1
-    with session.progress(by_marks(context, "verify", parts)), session.pipeline() as pipeline:
-        build(pipeline, context, world, live_, standings(context, world, latest))
-    live.clear(context, "verify")
+    with session.progress(by_marks(context, "verify", parts)):
+        with session.pipeline() as pipeline:
+            build(pipeline, context, world, live_, standings(context, world, latest))
+        collect(context, "verify", "counts")
     facts = _assemble(context, latest.number, len(world.bounds) + 1)
     session.finish("verify", facts["rows"], facts["rows"], 0, [], unit="row")
     _show(session, facts)
@@ -115,14 +116,23 @@ def standings(context: Context, world: World, latest: Snapshot) -> Standings:
     ]
 
 
+def standing_of(value: Any) -> tuple[int, tuple[str, Standing, tuple[str, ...]]]:
+    """Make an entry of the standings from what JSON says of it."""
+    index, (video, standing, runs) = value
+    return index, (video, Standing(**standing), tuple(runs))
+
+
 def build(pipeline: Any, context: Context, world: World, live_: list[Shard], stands: Standings) -> Any:
     """Compose the pipeline: index the live results, join them with the frozen rows by range, fill the buckets."""
-    from resplice.transforms.steps import JoinByKey, Tally, source
+    import apache_beam as beam
+
+    from resplice.transforms.steps import HandBack, JoinByKey, source
 
     sides = by_range(pipeline, context, "verify", world, live_)
-    sides["standings"] = pipeline | "Standings" >> source(stands)
+    listed = listing.write(context, "verify", "standings", stands, standing_of, listing.PER_SPAN)
+    sides["standings"] = pipeline | "Standings" >> source(listed.spans) | "Read" >> beam.FlatMap(listed.lines)
     covered = sides | "Cover" >> JoinByKey(marked(context, "verify", "range", Cover(context), itemgetter(0)), "Place")
-    return covered | "Counts" >> Tally(Gather(context, "verify", "counts"))
+    return covered | "Counts" >> HandBack(Gather(context, "verify", "counts"))
 
 
 def _assemble(context: Context, snapshot: int, ranges: int) -> dict[str, Any]:

@@ -158,12 +158,12 @@ def plain(monkeypatch: pytest.MonkeyPatch) -> None:
     """Call the workers themselves, in the order of the elements."""
 
     def examine(_: Any, context: Context, stage: str, tars: Any) -> None:
-        Gather(context, stage, "examined")([asdict(o) for one in tars for o in Examine(context)(one)])
+        Gather(context, stage, "examined")((0, [asdict(o) for one in tars for o in Examine(context)(one)]))
 
     def change(_: Any, context: Context, stage: str, effects: list[Effect]) -> None:
         outcomes = [o for e in effects if e.line.kind == "tar" for o in ReplaceTars(context)(e)]
         outcomes += SetStatuses(context)(tuple(e for e in effects if e.line.kind == "status"))
-        Gather(context, stage, "outcomes")([asdict(o) for o in outcomes])
+        Gather(context, stage, "outcomes")((0, [asdict(o) for o in outcomes]))
 
     monkeypatch.setattr(Session, "pipeline", lambda self: contextlib.nullcontext())
     monkeypatch.setattr(finalize, "build_examine", examine)

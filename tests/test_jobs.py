@@ -11,7 +11,7 @@ import pytest
 from apache_beam.pipeline import PipelineVisitor
 from corpus import Corpus
 
-from resplice.io import judging, snapshots, work
+from resplice.io import judging, merging, snapshots, work
 from resplice.io.context import Context
 from resplice.io.engines import chain_of
 from resplice.io.merging import CheckDrift
@@ -82,8 +82,9 @@ def build_merge(pipeline: Any, context: Context) -> Any:
     planned = work.planned(context)
     items = work.items(context, "validate", planned)
     live = snapshots.live(context.workspace.store, context.validation.store)
-    check = CheckDrift(context, judging.refused_in(context, "repair"), same_rows=False)
-    return merge.build(pipeline, context, planned, live, merge.new_shards(context, items), check)
+    candidates = merging.listed(context, planned, judging.refused_in(context, "repair"))
+    check = CheckDrift(context, same_rows=False)
+    return merge.build(pipeline, context, candidates, live, merge.new_shards(context, items), check)
 
 
 def build_verify(pipeline: Any, context: Context) -> Any:
@@ -111,17 +112,18 @@ JOBS: dict[str, tuple[Build, tuple[str, ...], tuple[str, ...]]] = {
     "verify": (
         build_verify,
         ("IndexResults/Index", "Cover/Group", "Cover/Place"),
-        ("LiveShards", "Ranges", "Standings"),
+        ("LiveShards", "Ranges"),
     ),
 }
 
 
 @pytest.fixture(scope="module")
-def context(recovered: Corpus) -> Context:
+def context(recovered: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Context:
     settings = resolve(
         str(recovered.folder / "resplice.toml"), [f"corpus.workspace={recovered.workspace}"], {}
     ).settings
-    return Context(Run("r", str(recovered.workspace), "test", ""), replace(settings))
+    scratch = str(tmp_path_factory.mktemp("scratch"))
+    return Context(Run("r", str(recovered.workspace), "test", ""), replace(settings), scratch)
 
 
 @pytest.mark.parametrize("job", JOBS)

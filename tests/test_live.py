@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from resplice.io import live, shards
+from resplice.io import live, progress, shards
 from resplice.io.context import Context
 from resplice.io.live import IndexShard, LiveRow, Spill, read_spills, rows_of
 from resplice.transforms.provenance import Run
@@ -187,7 +187,7 @@ def test_every_live_row_is_in_the_range_of_its_video_exactly_once(
 def test_the_spills_of_a_stage_are_removed_when_it_ends(context: Context) -> None:
     shard = history(context, video_id=["v"], segment_file=["a"])
     assert live_rows(context, shard)
-    live.clear(context, "plan")
+    progress.clear(context, progress.by_marks(context, "plan", 1))
     assert list(context.workspace.store.list()) == []
 
 

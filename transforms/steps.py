@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Protocol
 
 import apache_beam as beam
 
@@ -42,13 +42,26 @@ class JoinByKey(beam.PTransform):  # type: ignore[misc]
         return sides | "Group" >> beam.CoGroupByKey() | self._title >> beam.FlatMap(self._join)
 
 
-class Tally(beam.PTransform):  # type: ignore[misc]
-    """Hand all records, as one list without order, to a function; for the few that a driver needs: counts, parts."""
+class Parts(Protocol):
+    """What writes records for the driver, in parts."""
 
-    def __init__(self, write: Callable[[list[Any]], Any]) -> None:
+    def part(self, record: Any) -> int:
+        """Return the part that a record belongs to."""
+        ...
+
+    def __call__(self, part: tuple[int, Iterable[Any]]) -> Any:
+        """Write one part."""
+        ...
+
+
+class HandBack(beam.PTransform):  # type: ignore[misc]
+    """Hand the records of a collection to the driver: they are written in parts, so that no worker gets them all."""
+
+    def __init__(self, parts: Parts) -> None:
         super().__init__()
-        self._write = write
+        self._parts = parts
 
     def expand(self, records: beam.PCollection) -> beam.PCollection:
-        """Return a collection with the function's one answer."""
-        return records | "Gather" >> beam.combiners.ToList() | "Tally" >> beam.Map(self._write)
+        """Return a collection with what the writing of each part gave."""
+        of_part = records | "Part" >> beam.WithKeys(self._parts.part) | "Gather" >> beam.GroupByKey()
+        return of_part | "Write" >> beam.Map(self._parts)
