@@ -11,8 +11,8 @@ import pyarrow as pa
 from resplice.io import refusals, results, shards, sidecars
 from resplice.io.context import Context
 from resplice.io.judging import Judge, Source, shard_key, tar_of
-from resplice.io.listing import Lines, Listing
 from resplice.io.rows import Row
+from resplice.io.spans import Lines, Listing
 from resplice.io.store import Place
 from resplice.io.work import Item
 from resplice.transforms import provenance

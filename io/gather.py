@@ -12,7 +12,7 @@ from typing import Any
 
 from resplice.io import documents, refusals
 from resplice.io.context import Context
-from resplice.io.listing import Span
+from resplice.io.spans import Span
 from resplice.transforms import provenance
 
 PER_PART = 5000

@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from resplice.io import listing, live, sidecars, snapshots
+from resplice.io import live, sidecars, snapshots, spans
 from resplice.io.context import Context
-from resplice.io.listing import Listing
+from resplice.io.spans import Listing
 from resplice.io.store import mapped
 from resplice.io.work import Planned, planned_ids
 from resplice.transforms import provenance
@@ -41,7 +41,7 @@ class Candidate:
 def listed(context: Context, videos: Iterable[Planned], refused: Collection[str]) -> Listing[Candidate]:
     """Write the planned videos where `CheckDrift` reads them, those of one query a span."""
     candidates = (Candidate(video, video.video_id in refused) for video in videos)
-    return listing.write(context, "merge", "planned", candidates, Candidate.from_json, PER_CHECK)
+    return spans.write(context, "merge", "planned", candidates, Candidate.from_json, PER_CHECK)
 
 
 class CheckDrift:

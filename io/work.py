@@ -9,10 +9,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from resplice.io import documents, ledger, listing, shards, snapshots
+from resplice.io import documents, ledger, shards, snapshots, spans
 from resplice.io.context import Context
 from resplice.io.ledger import Entry
-from resplice.io.listing import Listing
+from resplice.io.spans import Listing
 from resplice.transforms import provenance
 from resplice.transforms.affected import WRONG_TAR, work_items
 from resplice.transforms.records import Exit, UserError
@@ -118,4 +118,4 @@ def items(context: Context, stage: str, videos: Collection[Planned]) -> list[Ite
 
 def listed(context: Context, stage: str, todo: Iterable[Item]) -> Listing[Item]:
     """Write the work items of a stage where its workers read them, one a span."""
-    return listing.write(context, stage, "items", todo, Item.from_json)
+    return spans.write(context, stage, "items", todo, Item.from_json)

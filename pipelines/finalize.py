@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from resplice.io import journal, listing
+from resplice.io import journal, spans
 from resplice.io.context import Context
 from resplice.io.effects import Digests, Examine, ReplaceTars, SetStatuses, statuses_now, tar_now
 from resplice.io.gather import Gather, collect, gathered
@@ -156,7 +156,7 @@ def build_examine(pipeline: Any, context: Context, stage: str, tars: Sequence[tu
 
     from resplice.transforms.steps import HandBack, Work, source
 
-    looks = listing.write(context, stage, "looks", tars, list)
+    looks = spans.write(context, stage, "looks", tars, list)
     look = marked(context, stage, "look", looks.lines.each(Examine(context)))
     looked = pipeline | "Tars" >> source(looks.spans) | "Examine" >> Work(look, "Look")
     examined = Gather(context, stage, "examined", len(tars))
@@ -170,7 +170,7 @@ def build(pipeline: Any, context: Context, stage: str, effects: Sequence[Effect]
     from resplice.transforms.steps import HandBack, Work, source
 
     tars, batches = (
-        listing.write(context, stage, name, (effect.to_json() for effect in some), Effect.from_json, per_span)
+        spans.write(context, stage, name, (effect.to_json() for effect in some), Effect.from_json, per_span)
         for name, some, per_span in zip(("tars", "statuses"), split(effects), (1, BATCH), strict=True)
     )
     replace_ = marked(context, stage, "tar", tars.lines.each(ReplaceTars(context)))

@@ -19,7 +19,6 @@ from resplice.io import garbage, shards, sidecars, snapshots
 from resplice.io.context import Context
 from resplice.io.gather import Gather, collect, gathered
 from resplice.io.judging import refused_in, shard_key
-from resplice.io.listing import Listing
 from resplice.io.merging import (
     PER_CHECK,
     Adopt,
@@ -36,6 +35,7 @@ from resplice.io.merging import (
     with_objects,
 )
 from resplice.io.progress import by_marks, marked
+from resplice.io.spans import Listing
 from resplice.io.store import mapped
 from resplice.io.work import Item, Planned, items, planned
 from resplice.pipelines import launch

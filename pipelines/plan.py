@@ -17,7 +17,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from resplice.io import documents, listing, live, refusals, runstate, shards, sidecars, snapshots
+from resplice.io import documents, live, refusals, runstate, shards, sidecars, snapshots, spans
 from resplice.io.context import Context
 from resplice.io.gather import Gather, collect, gathered
 from resplice.io.planning import FindAffected
@@ -101,7 +101,7 @@ def build(pipeline: Any, context: Context, world: World, base: Snapshot) -> Any:
     from resplice.transforms.steps import HandBack, JoinByKey, source
 
     repaired = ((range_of(world.bounds, v), (v, entry.tar)) for v, entry in base.videos.items() if entry.tar)
-    tars = listing.write(context, "plan", "tars", repaired, _tar_of, listing.PER_SPAN)
+    tars = spans.write(context, "plan", "tars", repaired, _tar_of, spans.PER_SPAN)
     sides = by_range(pipeline, context, "plan", world, live_shards(base, world.history))
     sides["tars"] = pipeline | "RepairedTars" >> source(tars.spans) | "Read" >> beam.FlatMap(tars.lines)
     found = sides | "Affected" >> JoinByKey(

@@ -19,7 +19,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from resplice.io import listing, refusals, shards, sidecars, snapshots
+from resplice.io import refusals, shards, sidecars, snapshots, spans
 from resplice.io.context import Context
 from resplice.io.gather import Gather, collect, gathered
 from resplice.io.judging import refused_in
@@ -129,7 +129,7 @@ def build(pipeline: Any, context: Context, world: World, live_: list[Shard], sta
     from resplice.transforms.steps import HandBack, JoinByKey, source
 
     sides = by_range(pipeline, context, "verify", world, live_)
-    listed = listing.write(context, "verify", "standings", stands, standing_of, listing.PER_SPAN)
+    listed = spans.write(context, "verify", "standings", stands, standing_of, spans.PER_SPAN)
     sides["standings"] = pipeline | "Standings" >> source(listed.spans) | "Read" >> beam.FlatMap(listed.lines)
     covered = sides | "Cover" >> JoinByKey(marked(context, "verify", "range", Cover(context), itemgetter(0)), "Place")
     return covered | "Counts" >> HandBack(Gather(context, "verify", "counts"))
