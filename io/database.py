@@ -82,6 +82,19 @@ def without_password(database: Database) -> Database:
     return replace(database, url=FROM_ENVIRONMENT)
 
 
+def only_here(url: str) -> str:
+    """Return what of a database only this machine sees: the file of SQLite, a server on it; "" for any other."""
+    parsed = _parsed(url)
+    if parsed.get_backend_name() == "sqlite":
+        return f"the SQLite file {parsed.database}"
+    asked = {**parsed.query, "host": parsed.host or parsed.query.get("host") or os.environ.get("PGHOST")}
+    if "service" in asked or os.environ.get("PGSERVICE"):
+        return ""
+    host = str(asked["host"] or "the local socket")
+    near = host in ("the local socket", "localhost", "::1") or host.startswith(("/", "127."))
+    return f"a server on this machine ({host})" if near else ""
+
+
 def connect(url: str, writable: bool) -> sa.Engine:
     """Return the engine of a URL, one a process. UserError if the URL, its driver or its file is not there."""
     return _engine(_parsed(url), writable)

@@ -20,6 +20,7 @@ from typing import Any
 
 from resplice.pipelines import doctor_checks as checks
 from resplice.pipelines import doctor_plugins as plugins
+from resplice.pipelines import doctor_runner as runners
 from resplice.pipelines import progress
 from resplice.pipelines.args import Doctor, overrides
 from resplice.pipelines.config import resolve
@@ -32,6 +33,7 @@ from resplice.transforms.records import UserError
 
 _MEND = "mend the settings; `resplice config --example` prints a complete file"
 _INSTALL = "install resplice anew: pip install --force-reinstall resplice"
+_JOB_SERVER = "leave --flink_job_server_jar out: Beam takes its own; or set --job_endpoint to one that runs"
 _FOLDER = "set corpus.{} to a folder, or s3://bucket/prefix, that is there and that you may read"
 _STORE = "set corpus.workspace to another file system, or to a bucket that you may write and delete in"
 _DATABASE = "set [database] to yours: its url, tables and columns"
@@ -55,6 +57,13 @@ CHECKS = (
     Check("worker", "see that this user may start processes, and that /dev/null can be opened", plugins.worker, True),
     Check("settings", _MEND, checks.settings),
     Check("runner", "give options that Beam knows: `resplice recover --help`", checks.runner),
+    Check("java", "install Java 17, or set JAVA_HOME", runners.java),
+    Check("job server", _JOB_SERVER, runners.job_server),
+    Check("flink", "start the cluster, or set --flink_master to HOST:PORT of its REST address", runners.flink),
+    Check("prism", "give --prism_location=FILE of Beam's release, or leave it out", runners.prism),
+    Check("dataflow", "pip install 'resplice[dataflow]'", runners.dataflow),
+    Check("workers", "give --environment_type=EXTERNAL, PROCESS, DOCKER or LOOPBACK with its config", runners.workers),
+    Check("shared", "set the roots to s3://bucket/prefix, the database to PostgreSQL", runners.shared),
     *(Check(f"corpus.{name}", _FOLDER.format(name), partial(checks.corpus, name)) for name in checks.CORPUS),
     Check("workspace", "set corpus.workspace to a folder, or s3://bucket/prefix, that you may write", checks.workspace),
     Check("store", _STORE, checks.store),

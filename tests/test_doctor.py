@@ -168,11 +168,8 @@ def test_what_is_broken_is_found_with_its_remedy(corpus: Path, look: Look, name:
     ("tokens", "state", "found"),
     [
         (["--runner=DaskRunner"], State.FAILED, "it loses sinks silently"),
-        (
-            ["--runner", "FlinkRunner", "--flink_master", "h:1"],
-            State.WARNING,
-            "its options are understood",
-        ),
+        (["--runner", "FlinkRunner", "--flink_master", "h:1"], State.OK, "its options are understood"),
+        (["--runner=SparkRunner"], State.WARNING, "resplice was never run on it"),
         (["--flink_maste=h:1"], State.FAILED, "unknown option --flink_maste; the nearest is --flink_master"),
         (["--runner=Nobody"], State.FAILED, "no runner that Beam knows"),
         ([], State.OK, "FnApiRunner, in this process"),

@@ -14,6 +14,7 @@ EXTRAS = ("postgres",)
 IDLE_MB = 100
 """Memory of a worker without work, and of the driver for each thread, in MiB, rounded up."""
 DRIVER_MB = 300
+TRIED = ("FlinkRunner", "PrismRunner", "PortableRunner")
 FILES = 256
 FILES_A_WORKER = 32
 
@@ -69,16 +70,23 @@ def packages(wrong: Mapping[str, str], shown: str) -> Finding:
 def runner(name: str, workers: int) -> Finding:
     """Judge the runner that Beam's options name."""
     short = name.rpartition(".")[2]
+    short = next((known for known in TRIED if known.lower() in (short.lower(), f"{short}runner".lower())), short)
     if short == "FnApiRunner":
         return Finding("runner", State.OK, f"FnApiRunner, in this process, {workers} at work at once")
-    found = f"{short}: its options are understood; this version tries no cluster out"
-    remedy = "see that all its workers reach the same roots and database, then try `resplice recover --canary 5` on it"
-    return Finding("runner", State.WARNING, found, remedy)
+    if short in TRIED:
+        return Finding("runner", State.OK, f"{short}: its options are understood")
+    remedy = f"take one of FnApiRunner, {', '.join(TRIED)}; or try `resplice recover --canary 5` on it"
+    return Finding("runner", State.WARNING, f"{short}: resplice was never run on it", remedy)
+
+
+def needed_mb(workers: int, memory_mb: int) -> int:
+    """Return the MiB that a process of Beam needs with its killable workers, of `memory_mb` each, above idle."""
+    return DRIVER_MB + workers * (IDLE_MB + memory_mb)
 
 
 def memory(workers: int, memory_mb: int, total: int) -> Finding:
     """Judge the memory that killable workers may take (MiB each, above idle) against what there is (bytes)."""
-    needed = DRIVER_MB + workers * (IDLE_MB + memory_mb)
+    needed = needed_mb(workers, memory_mb)
     found = f"{workers} of at most {memory_mb} MiB above idle: {needed} MiB in all, there are {total >> 20}"
     if needed << 20 <= total:
         return Finding("memory", State.OK, found)
