@@ -25,6 +25,7 @@ from resplice.io.work import Item, Planned, items, listed, planned
 from resplice.pipelines import checks, launch
 from resplice.pipelines.config import Resolved
 from resplice.pipelines.launch import Session
+from resplice.transforms.checkup import needed_mb
 from resplice.transforms.records import Reason, Refusal, UserError, valid_video_id
 from resplice.transforms.repack import tar_name
 
@@ -64,8 +65,9 @@ def build(pipeline: Any, context: Context, stage: str, todo: Sequence[Item]) -> 
     from resplice.transforms.steps import Work, source
 
     rebuild = Rebuild(context, stage, plugins(context), frozen=stage == "repair")
-    items_ = listed(context, stage, todo)
-    return pipeline | "Items" >> source(items_.spans) | "Rebuild" >> Work(items_.lines.each(rebuild), "Video")
+    items_, memory = listed(context, stage, todo), needed_mb(1, context.settings.run.memory_mb)
+    work_ = Work(items_.lines.each(rebuild), "Video", memory)
+    return pipeline | "Items" >> source(items_.spans, memory) | "Rebuild" >> work_
 
 
 def plugins(context: Context) -> dict[str, str]:

@@ -29,6 +29,7 @@ from resplice.pipelines import launch
 from resplice.pipelines.config import Resolved
 from resplice.pipelines.launch import Session
 from resplice.pipelines.repair import units_of
+from resplice.transforms.checkup import needed_mb
 from resplice.transforms.records import Refusal, UserError
 
 
@@ -98,9 +99,9 @@ def build(pipeline: Any, context: Context, todo: Sequence[Item], chain: ChainSpe
     """Compose the pipeline: every item is validated on its own."""
     from resplice.transforms.steps import Work, source
 
-    items_ = listed(context, "validate", todo)
+    items_, memory = listed(context, "validate", todo), needed_mb(1, context.settings.run.memory_mb)
     judge = items_.lines.each(Judge(context, chain, versions))
-    return pipeline | "Items" >> source(items_.spans) | "Validate" >> Work(judge, "Judge")
+    return pipeline | "Items" >> source(items_.spans, memory) | "Validate" >> Work(judge, "Judge", memory)
 
 
 def finish(session: Session, todo: Sequence[Item], further: Sequence[Any] = ()) -> None:

@@ -8,21 +8,30 @@ from typing import Any, Protocol
 import apache_beam as beam
 
 
-def source(values: Iterable[Any]) -> beam.PTransform:
-    """Give some values as a collection. Beam would shuffle them here; `Work` and `JoinByKey`, which follow, do it."""
-    return beam.Create(values, reshuffle=False)
+def source(values: Iterable[Any], memory_mb: int = 0) -> beam.PTransform:
+    """Give some values as a collection. Beam would shuffle them here; `Work` and `JoinByKey`, which follow, do it.
+
+    `memory_mb`: see `Work`; steps of one job that ask for the same share a process.
+    """
+    return _hinted(beam.Create(values, reshuffle=False), memory_mb)
+
+
+def _hinted(step: beam.PTransform, memory_mb: int) -> beam.PTransform:
+    return step.with_resource_hints(min_ram=f"{memory_mb}MiB") if memory_mb else step
 
 
 class Work(beam.PTransform):  # type: ignore[misc]
     """Spread work items over the workers and apply a function to each: item → records.
 
     The items pass as elements of their own through a Reshuffle, so that nothing fuses them back onto one worker.
+    `memory_mb`: MiB that a worker should have for it, a hint to runners that choose machines; 0 for whatever there is.
     """
 
-    def __init__(self, work: Callable[[Any], Iterable[Any]], title: str) -> None:
+    def __init__(self, work: Callable[[Any], Iterable[Any]], title: str, memory_mb: int = 0) -> None:
         super().__init__()
         self._work = work
         self._title = title
+        _hinted(self, memory_mb)
 
     def expand(self, items: beam.PCollection) -> beam.PCollection:
         """Return the records of all items."""
