@@ -20,12 +20,12 @@ from pathlib import Path
 import pytest
 
 from resplice.io.pool import close_all
-from resplice.pipelines import cli
+from resplice.pipelines import cli, options
 from resplice.pipelines.__main__ import main
 from resplice.pipelines.args import COMMANDS
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "deploy" / "README.md"]
 
 _BLOCK = re.compile(r"(?:`([\w./-]+)`:\n\n)?^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _STAND_INS = {"N": "1", "R": "run-1", "VIDEO": "video-1", "FILE": "file-1", "DIR": "dir-1"}
@@ -78,14 +78,18 @@ def commands(block: Block) -> Iterator[Command]:
 
 
 def parse(words: list[str]) -> None:
-    """Parse the words behind `resplice` as the command line does; the name of a command alone needs no flags."""
+    """Parse the words behind `resplice` as the command line does, Beam's own options too, without a run of it.
+
+    The name of a command alone needs no flags.
+    """
     name = cli.command_name(words)
     assert name, words
     if words == name.split():
         return
     filled = [_STAND_INS.get(word, word) for word in (words[: words.index(">")] if ">" in words else words)]
     args, rest = cli.parse(name, filled)
-    assert isinstance(args, COMMANDS[name].args) and not rest
+    assert isinstance(args, COMMANDS[name].args) and (COMMANDS[name].beam or not rest)
+    options.beam_argv(rest, {}, 1, cli.own_flags(COMMANDS[name].args))
 
 
 def inline(document: Path) -> list[str]:
