@@ -15,6 +15,7 @@ import json
 import os
 import re
 import sys
+import tempfile
 import zlib
 from pathlib import Path
 from typing import Any
@@ -84,8 +85,9 @@ def main(config: str, workspace: str, target: str) -> None:
     for job, build in BUILDS.items():
         environment = {} if job in OF_ROWS else os.environ
         resolved = resolve(config, [f"corpus.workspace={workspace}"], environment)
-        context = Context(Run("r", workspace, "test", ""), launch._carried(resolved))
-        jobs[job] = translated(build, context)
+        with tempfile.TemporaryDirectory() as scratch:
+            context = Context(Run("r", workspace, "test", ""), launch._carried(resolved), scratch)
+            jobs[job] = translated(build, context)
     Path(target).write_text(json.dumps(jobs), "utf-8")
 
 
