@@ -12,6 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PARTS = ("setup.py", "pyproject.toml", "README.md", "LICENSE", "io", "pipelines", "transforms")
+LAYERS = ("io", "pipelines", "transforms")
 PROBE = """
 import importlib.metadata, pathlib, resplice.io.engines, resplice.pipelines.config, resplice.transforms.records
 import io; assert io.StringIO
@@ -62,6 +63,16 @@ def check(python: Path, home: str, cwd: Path) -> None:
     assert "LICENSE" in said(python, "-c", licence, cwd=cwd)
 
 
+LISTED = "from importlib import metadata; print(*(file.as_posix() for file in metadata.files('resplice')), sep='\\n')"
+
+
+def whole(python: Path, cwd: Path) -> None:
+    """Check that the installed files are all modules, templates and settings of this checkout, and no other."""
+    files = {name for name in said(python, "-c", LISTED, cwd=cwd).splitlines() if name.startswith("resplice/")}
+    kept = {f"resplice/{path.relative_to(ROOT).as_posix()}" for layer in LAYERS for path in (ROOT / layer).rglob("*.*")}
+    assert {name for name in files if "__pycache__" not in name} == {name for name in kept if "__pycache__" not in name}
+
+
 def test_a_plain_install_runs_from_its_own_folder(copy: Path, tmp_path: Path) -> None:
     python = installed(tmp_path / "venv", copy)
     shutil.rmtree(copy)
@@ -76,7 +87,9 @@ def test_the_source_distribution_holds_all_that_an_install_needs(copy: Path, tmp
     said(sys.executable, "-m", "build", "--sdist", "--outdir", tmp_path / "dist", copy, cwd=tmp_path)
     [archive] = (tmp_path / "dist").glob("*.tar.gz")
     shutil.rmtree(copy)
-    check(installed(tmp_path / "venv", archive), "site-packages", tmp_path)
+    python = installed(tmp_path / "venv", archive)
+    check(python, "site-packages", tmp_path)
+    whole(python, tmp_path)
 
 
 STAGE = """
@@ -92,4 +105,6 @@ def test_beams_own_stager_packs_what_a_worker_can_install(copy: Path, tmp_path: 
     (tmp_path / "staged").mkdir()
     said(sys.executable, "-c", STAGE, tmp_path / "staged", cwd=copy)
     [archive] = (tmp_path / "staged").rglob("*.tar.gz")
-    check(installed(tmp_path / "venv", archive), "site-packages", tmp_path)
+    python = installed(tmp_path / "venv", archive)
+    check(python, "site-packages", tmp_path)
+    whole(python, tmp_path)
