@@ -78,10 +78,7 @@ def commands(block: Block) -> Iterator[Command]:
 
 
 def parse(words: list[str]) -> None:
-    """Parse the words behind `resplice` as the command line does, Beam's own options too, without a run of it.
-
-    The name of a command alone needs no flags.
-    """
+    """Parse the words behind `resplice` as the command line does; the name of a command alone needs no flags."""
     name = cli.command_name(words)
     assert name, words
     if words == name.split():
@@ -89,7 +86,8 @@ def parse(words: list[str]) -> None:
     filled = [_STAND_INS.get(word, word) for word in (words[: words.index(">")] if ">" in words else words)]
     args, rest = cli.parse(name, filled)
     assert isinstance(args, COMMANDS[name].args) and (COMMANDS[name].beam or not rest)
-    options.beam_argv(rest, {}, 1, cli.own_flags(COMMANDS[name].args))
+    if rest:
+        options.beam_argv(rest, {}, 1)
 
 
 def inline(document: Path) -> list[str]:

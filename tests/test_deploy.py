@@ -100,7 +100,9 @@ def test_the_stages_are_those_that_are_named_and_a_pool_is_not_root() -> None:
     pool = DOCKERFILE.partition(" AS pool\n")[2]
     [user] = re.findall(r"^USER (\d+)$", pool, re.MULTILINE)
     assert int(user) and f"useradd --uid {user}" in pool and f"chown -R {user} " in README
-    assert 'ENTRYPOINT ["/opt/apache/beam/boot"]' in DOCKERFILE and 'CMD ["--worker_pool"]' in pool
+    assert 'ENTRYPOINT ["/opt/apache/beam/boot"]' in DOCKERFILE.partition(" AS pool\n")[0]
+    [started] = re.findall(r"^ENTRYPOINT (.*)$", pool, re.MULTILINE)
+    assert f"{' '.join(json.loads(started))} --service_port=50000" in README
 
 
 def test_each_task_manager_has_a_pool_in_its_network() -> None:
