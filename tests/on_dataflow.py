@@ -8,15 +8,10 @@ its workers, and all that is in the graph and in the options, what is packed in 
 
 from __future__ import annotations
 
-import base64
-import bz2
-import contextlib
 import json
 import os
-import re
 import sys
 import tempfile
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +22,7 @@ from apache_beam.runners.dataflow.dataflow_runner import DataflowRunner
 from apache_beam.runners.dataflow.internal import apiclient
 from google.protobuf import json_format
 from test_graphs import BUILDS
+from unpacked import unpacked
 
 from resplice.io.context import Context
 from resplice.pipelines import launch, options
@@ -65,18 +61,8 @@ def translated(build: Any, context: Context) -> dict[str, Any]:
         "images": [each["containerImage"] for each in sent["workerPools"][0]["sdkHarnessContainerImages"]],
         "machine": sent["workerPools"][0]["machineType"],
         "memory": sorted(int(hint) >> 20 for hint in hints),
-        "everything": (everything + unpacked(everything)).decode("latin-1"),
+        "everything": unpacked(everything).decode("latin-1"),
     }
-
-
-def unpacked(data: bytes) -> bytes:
-    """Return what Beam pickled, compressed and wrote as base64 in some bytes."""
-    found = b""
-    for packed in re.findall(rb"[A-Za-z0-9+/]{40,}={0,2}", data):
-        for unpack in (bz2.decompress, zlib.decompress):
-            with contextlib.suppress(ValueError, OSError, zlib.error):
-                found += unpack(base64.b64decode(packed))
-    return found
 
 
 def main(config: str, workspace: str, target: str) -> None:

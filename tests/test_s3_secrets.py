@@ -11,6 +11,7 @@ import psutil
 import pytest
 from bucketed import InBucket, upload
 from servers import Server
+from unpacked import unpacked
 
 from resplice.io import requests
 from resplice.transforms.settings import StoreOptions
@@ -63,12 +64,12 @@ def test_the_job_graph_holds_no_secret(corpus: InBucket, minio: Server, monkeypa
     real = fn_runner.FnApiRunner.run_via_runner_api
 
     def run(self: Any, proto: Any, options: Any) -> Any:
-        graphs.append(proto.SerializeToString() + str(options.get_all_options()).encode())
+        graphs.append(unpacked(proto.SerializeToString()) + str(options.get_all_options()).encode())
         return real(self, proto, options)
 
     monkeypatch.setattr(fn_runner.FnApiRunner, "run_via_runner_api", run)
     assert corpus("baseline") == 0
-    assert graphs
+    assert graphs and minio.endpoint.encode() in b"".join(graphs)  # it is looked into what is packed
     for secret in (minio.secret_key, minio.access_key):
         assert [graph for graph in graphs if secret.encode() in graph] == []
 
