@@ -56,6 +56,12 @@ def runner_of(argv: Iterable[str]) -> str:
     return str(_parse(_parser(), list(argv), ()).runner)
 
 
+def flink_of(argv: Iterable[str]) -> str:
+    """Return the address of the Flink cluster that runs the jobs of Beam's argument list; "": none does."""
+    parsed = _parse(_parser(), list(argv), ())
+    return str(parsed.flink_master) if "flink" in str(parsed.runner).lower() and "[" not in parsed.flink_master else ""
+
+
 def refuse(option: str, own: Iterable[str], command: str) -> NoReturn:
     """Raise UserError for an option that a command without a pipeline was given."""
     parser, name = _parser(), option.partition("=")[0]

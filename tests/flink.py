@@ -5,9 +5,10 @@
         flink.kill(0)
         flink.add()
 
-Each task manager has one slot, unless asked, and is a process group of its own with the Python workers that it starts
-(PROCESS), or has a worker pool beside it (EXTERNAL), as a sidecar would be. Workers import the installed package, not
-the checkout, and get credentials only by the environment of the task manager or of the pool.
+PROCESS: two task managers with one slot each, each a process group of its own with the Python workers that it starts.
+EXTERNAL: one task manager with two slots and a worker pool beside it, as a sidecar would be; a second one would find
+the same pool at the one address that a job names, and stop its neighbour's workers. Workers import the installed
+package, not the checkout, and get credentials only by the environment of the task manager or of the pool.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ import json
 import os
 import shutil
 import signal
-import sys
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -29,7 +29,7 @@ import packaged
 import parts
 from processes import PATIENCE, Group, free_port
 
-PROCESS, EXTERNAL = "PROCESS", "EXTERNAL"
+PROCESS, EXTERNAL = ENVIRONMENTS = "PROCESS", "EXTERNAL"
 JOB_MANAGER = "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint"
 TASK_MANAGER = "org.apache.flink.runtime.taskexecutor.TaskManagerRunner"
 EXPORTS = ("java.base/sun.net.util", "java.rmi/sun.rmi.registry", "java.security.jgss/sun.security.krb5")
@@ -175,7 +175,8 @@ class Cluster:
         """Start a process whose PATH begins with the environment that workers run in; `python` is taken from there."""
         home = packaged.python().parent
         environment = {"PATH": f"{home}:{os.environ['PATH']}", "HOME": str(self.folder), **self.secrets,
-                       "RUN_PYTHON_SDK_IN_DEFAULT_ENVIRONMENT": "1", "TMPDIR": str(self.folder)}  # fmt: skip
+                       "RUN_PYTHON_SDK_IN_DEFAULT_ENVIRONMENT": "1", "TMPDIR": str(self.folder),
+                       "AWS_EC2_METADATA_DISABLED": "true"}  # fmt: skip
         with (self.folder / f"{name}.log").open("ab") as log:
             return Group(command, env=environment, cwd=self.folder, stdout=log, stderr=log)
 
@@ -190,18 +191,12 @@ class Cluster:
 
 
 @contextmanager
-def cluster(
-    folder: Path, environment: str, secrets: Mapping[str, str], managers: int = 2, slots: int = 1
-) -> Iterator[Cluster]:
+def cluster(folder: Path, environment: str, secrets: Mapping[str, str]) -> Iterator[Cluster]:
     """Run a cluster in a folder; a part that is missing skips the test."""
     parts.demand("boot")
-    started = Cluster(folder, environment, secrets, slots)
+    started = Cluster(folder, environment, secrets, slots=2 if environment == EXTERNAL else 1)
     try:
-        started.start(managers)
+        started.start(1 if environment == EXTERNAL else 2)
         yield started
     finally:
         started.stop()
-
-
-if __name__ == "__main__":
-    sys.exit("see tests/on_flink.py")

@@ -141,7 +141,11 @@ PARTS = {
 """Name of the program → how it is made. MinIO's version is the last that was published as a module; `boot` is what Beam
 starts Python workers with, `flink` a folder of jars.
 """
-TOOLS = {"go": "https://go.dev/dl", "mvn": "Debian: apt install maven", "java": "Debian: apt install default-jre-headless"}
+TOOLS = {
+    "go": "https://go.dev/dl",
+    "mvn": "Debian: apt install maven",
+    "java": "Debian: apt install default-jre-headless",
+}
 
 
 def demand(name: str) -> Path:
