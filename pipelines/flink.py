@@ -19,7 +19,7 @@ from collections.abc import Callable
 from typing import Any
 
 from resplice.pipelines import failures
-from resplice.transforms.records import Unavailable, UserError
+from resplice.transforms.records import Damage, Unavailable, UserError
 
 ANSWER_S = 10.0
 """Seconds that the cluster has for one answer."""
@@ -131,7 +131,7 @@ class Job:
     def _failed(self, cause: str) -> None:
         """Tell why the cluster tries the job again; end it where no trial can mend that."""
         original = failures.original_of(cause)
-        if isinstance(original, UserError) and not isinstance(original, Unavailable):
+        if isinstance(original, UserError | Damage) and type(original) is not Unavailable:
             self.error = original
             self._cluster.cancel(self.found)
         else:

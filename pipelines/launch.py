@@ -25,7 +25,7 @@ from resplice.pipelines import checks, failures, progress
 from resplice.pipelines.config import Resolved
 from resplice.pipelines.flink import Cluster
 from resplice.pipelines.keys import masked
-from resplice.pipelines.running import Servers, running
+from resplice.pipelines.running import Servers, quiet, running
 from resplice.transforms import provenance
 from resplice.transforms.provenance import Run
 from resplice.transforms.records import Exit, Reason, Refusal, Terminated, Unavailable, UserError
@@ -185,7 +185,8 @@ def run(
         _warn_of_folders(session)
         code: int = Exit.FAILED
         try:
-            job(session)
+            with quiet(args.debug), contextlib.closing(session.servers):
+                job(session)
             code = session.exit_code
             if scratch and not hasattr(args, "apply"):  # finalize says it itself
                 session.say("dry run: nothing was written")
@@ -199,7 +200,6 @@ def run(
             code = Exit.AGAIN
             raise
         finally:
-            session.servers.close()
             with contextlib.suppress(OSError, UserError):  # what ended the job is told, not that it could not be noted
                 runs.end(context, code, counts=session.counts, seconds=session.seconds)
         return code

@@ -95,28 +95,33 @@ def running(
     """Give a Beam pipeline; it is submitted as a job of this name, and waited for, when the block ends."""
     import apache_beam as beam
     from apache_beam.options import pipeline_options
+    from apache_beam.runners.worker import sdk_worker
 
-    with _quiet(debug):
-        options = pipeline_options.PipelineOptions(list(argv))
-        google = options.view_as(pipeline_options.GoogleCloudOptions)
-        google.job_name = google.job_name or name
-        runner = beam.runners.create_runner(options.view_as(pipeline_options.StandardOptions).runner)
-        job = _on_flink(runner, options, note)
-        _serve(runner, options, servers, debug)
-        pipeline = beam.Pipeline(runner=runner, options=options)
-        try:
-            if job:
-                job.watch()
-            with pipeline:
-                yield pipeline
-        except BaseException:
-            if job and job.error:
-                raise job.error from None
-            _cancel(getattr(pipeline, "result", None), job, servers)
-            raise
-        finally:
-            if job:
-                job.close()
+    sdk_worker.print = print if debug else _silent  # a worker in this process would print its traceback
+    options = pipeline_options.PipelineOptions(list(argv))
+    google = options.view_as(pipeline_options.GoogleCloudOptions)
+    google.job_name = google.job_name or name
+    runner = beam.runners.create_runner(options.view_as(pipeline_options.StandardOptions).runner)
+    job = _on_flink(runner, options, note)
+    _serve(runner, options, servers, debug)
+    pipeline = beam.Pipeline(runner=runner, options=options)
+    try:
+        if job:
+            job.watch()
+        with pipeline:
+            yield pipeline
+    except BaseException:
+        if job and job.error:
+            raise job.error from None
+        _cancel(getattr(pipeline, "result", None), job, servers)
+        raise
+    finally:
+        if job:
+            job.close()
+
+
+def _silent(*values: object, **options: Any) -> None:
+    """Print nothing."""
 
 
 def _on_flink(runner: Any, options: Any, note: Callable[[str], None]) -> Job | None:
@@ -162,19 +167,20 @@ def _cancel(result: Any, job: Job | None, servers: Servers) -> None:
         asking.start()
         asking.join(CANCEL_S)
     servers.close()
-    for thread in _readers():
-        thread.join(STOP_S)
+    for thread in threading.enumerate():
+        if thread.name.startswith("wait_until_finish"):  # it reads what the job server tells
+            thread.join(STOP_S)
     if job:
         job.cancel()
 
 
 @contextlib.contextmanager
-def _quiet(debug: bool) -> Iterator[None]:
+def quiet(debug: bool) -> Iterator[None]:
     """Keep what Beam and its runners log from stderr, tracebacks of workers before all, unless in debug."""
     before, hook = logging.root.manager.disable, threading.excepthook
 
     def told(args: threading.ExceptHookArgs) -> None:
-        if args.thread not in _readers():  # they lose the job server that we end
+        if "grpc" not in (args.exc_type.__module__ or ""):  # a thread of Beam's lost its peer: the job has ended
             hook(args)
 
     if not debug:
@@ -185,8 +191,3 @@ def _quiet(debug: bool) -> Iterator[None]:
     finally:
         logging.disable(before)
         threading.excepthook = hook
-
-
-def _readers() -> list[threading.Thread]:
-    """Return Beam's threads that read what a job server tells of a job."""
-    return [thread for thread in threading.enumerate() if thread.name.startswith("wait_until_finish")]

@@ -54,6 +54,13 @@ class Places:
         """Return the corpus in a bucket of its own, with an empty workspace."""
         return upload(self.demo, self.minio, StoreOptions(self.minio.endpoint, "us-east-1"))
 
+    def without_tar(self) -> list[str]:
+        """Return ids of videos that have a raw tar and no transcribed one."""
+        raw = {path.name.removesuffix(".tar") for path in (self.demo / "raw").glob("*.tar")}
+        return sorted(
+            raw - {path.name.removesuffix("_transcribed.tar") for path in (self.demo / "transcribed").iterdir()}
+        )
+
 
 @contextmanager
 def standing(folder: Path) -> Iterator[Places]:
@@ -126,13 +133,16 @@ def main() -> int:
     args = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="resplice-flink-"))
     try:
-        with standing(folder) as places, surroundings(places.secrets):
-            with flink.cluster(folder / "flink", args.environment, places.secrets) as cluster:
-                print(f"Flink at http://{cluster.address} with {len(cluster.managers)} task managers, "
-                      f"workers: {cluster.environment}", flush=True)  # fmt: skip
-                if args.keep:
-                    told(places, cluster)
-                return compared(places, cluster)
+        with (
+            standing(folder) as places,
+            surroundings(places.secrets),
+            flink.cluster(folder / "flink", args.environment, places.secrets) as cluster,
+        ):
+            count = f"{len(cluster.managers)} task managers of {cluster.slots} slots"
+            print(f"Flink at http://{cluster.address}: {count}, workers: {cluster.environment}", flush=True)
+            if args.keep:
+                told(places, cluster)
+            return compared(places, cluster)
     except KeyboardInterrupt:
         return 0
     finally:
