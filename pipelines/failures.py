@@ -51,6 +51,8 @@ def last_line(error: BaseException) -> str:
 def _made(lines: list[str]) -> BaseException | None:
     kind, _, text = lines[0].partition(":")
     name, text = kind.rpartition(".")[2], text.strip()
+    if name == "RuntimeError":  # Beam's, around one that it could not make anew
+        return _made([text, *lines[1:]])
     if name in _OURS:
         return _ours(name, [text, *lines[1:]])
     if name == "KeyboardInterrupt":

@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from resplice.io.pool import close_all
-from resplice.pipelines import cli
+from resplice.pipelines import cli, options
 from resplice.pipelines.__main__ import main
 from resplice.pipelines.args import COMMANDS
 
@@ -85,7 +85,9 @@ def parse(words: list[str]) -> None:
         return
     filled = [_STAND_INS.get(word, word) for word in (words[: words.index(">")] if ">" in words else words)]
     args, rest = cli.parse(name, filled)
-    assert isinstance(args, COMMANDS[name].args) and not rest
+    assert isinstance(args, COMMANDS[name].args) and (COMMANDS[name].beam or not rest)
+    if rest:
+        options.beam_argv(rest, {}, 1)
 
 
 def inline(document: Path) -> list[str]:

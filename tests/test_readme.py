@@ -42,7 +42,8 @@ def test_every_command_is_in_the_table_of_the_readme() -> None:
 
 KNOWN = {flag for command in COMMANDS.values() for flag in cli.own_flags(command.args)}
 OF_ALL = {"--help", "--version"}
-OF_BEAM = {"--runner", "--flink_master", "--option"}
+OF_BEAM = {"--runner", "--flink_master", "--flink_version", "--flink_job_server_jar", "--parallelism", "--job_name",
+           "--environment_type", "--environment_config", "--artifacts_dir", "--option", "--keep"}  # fmt: skip
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
