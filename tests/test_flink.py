@@ -155,11 +155,12 @@ def test_an_error_in_a_worker_is_one_line_and_is_not_tried_again(
 
     corpus = places.corpus()
     with places.database.connect(database=on_flink.DATABASE) as owner:
-        monkeypatch.setattr(JobServiceHandle, "submit", submit)
+        monkeypatch.setattr(JobServiceHandle, "submit", submit)  # the command itself has read what it reads
         try:
             assert corpus("baseline", *cluster.options) == 2
         finally:
             owner.execute(f"GRANT SELECT ON transcription_results TO {WRITER}")
+            monkeypatch.setattr(JobServiceHandle, "submit", real)
     said = capfd.readouterr().err
     assert said.startswith("resplice baseline: the database corpus on 127.0.0.1:") and said.count("\n") == 1
     assert "permission denied for table transcription_results" in said
@@ -173,8 +174,7 @@ def test_a_job_is_cancelled_with_its_command(number: int, code: int, places: Pla
     before = len(cluster.jobs())
     process = started(corpus, "baseline", *cluster.options)
     wait_until(lambda: len(cluster.jobs()) > before and cluster.jobs()[0]["state"] == "RUNNING", process)
-    told = started(corpus, "status").communicate()[0]
-    assert "process 1 (baseline) is running" in told
+    assert "process 1 (baseline) is running" in status(corpus)
     os.killpg(process.pid, number)
     said = process.communicate()[1]
     assert process.returncode == code
@@ -195,15 +195,35 @@ def test_a_cluster_that_does_not_answer_or_is_another_version_is_one_line(
     assert "runs Flink 1.19.3, but --flink_version is 1.20" in capfd.readouterr().err
 
 
-def test_a_killed_task_manager_and_a_killed_worker_change_nothing(
+def test_a_killed_task_manager_worker_or_command_changes_nothing(
     places: Places, cluster: Cluster, expected: dict[str, Any]
 ) -> None:
     corpus = places.corpus()
     assert corpus("baseline") == corpus("plan") == 0
     killed_in(corpus, "repair", "repair/transcribed/", cluster, lambda: replaced(cluster))
     killed_in(corpus, "validate", "validate/shards/", cluster, lambda: kill_a_worker(cluster))
-    assert corpus("recover", "--yes") == 0
+    orphaned(corpus, "merge", cluster)
+    assert corpus("recover", "--yes") == 0  # while that job still runs
+    wait_until(lambda: cluster.jobs()[0]["state"] == "FINISHED")
     assert differences(expected, made(corpus)) == []
+
+
+def orphaned(corpus: InBucket, stage: str, cluster: Cluster) -> None:
+    """Run a stage on the cluster and kill its command; its job server ends with it, its job goes on."""
+    before = len(cluster.jobs())
+    process = started(corpus, stage, *cluster.options)
+    wait_until(lambda: len(cluster.jobs()) > before and cluster.jobs()[0]["state"] == "RUNNING", process)
+    below = psutil.Process(process.pid).children(recursive=True)
+    assert [each for each in below if each.name() == "java"]
+    process.kill()
+    process.communicate()
+    assert psutil.wait_procs(below, timeout=PATIENCE)[1] == []
+    assert f"process {len(corpus.json('run.json')['processes'])} (merge) was killed" in status(corpus)
+
+
+def status(corpus: InBucket) -> str:
+    """Return what `status` says."""
+    return started(corpus, "status").communicate()[0]
 
 
 def killed_in(corpus: InBucket, stage: str, folder: str, cluster: Cluster, kill: Callable[[], None]) -> None:
