@@ -73,7 +73,7 @@ class Session:
     def pipeline(self) -> Iterator[Any]:
         """Give a Beam pipeline; it runs, and is waited for, when the block ends."""
         try:
-            with running(self.beam_argv, self._job_name(), self.servers, self.note, self.args.debug) as pipeline:
+            with running(self.beam_argv, self.job_name(), self.servers, self.note, self.args.debug) as pipeline:
                 yield pipeline
         except Exception as error:
             if (original := failures.original(error)) is not None:
@@ -85,7 +85,7 @@ class Session:
             places.hurry()
             raise
 
-    def _job_name(self) -> str:
+    def job_name(self) -> str:
         """Return a new name for a job, of the characters that every runner takes: letters, digits and -."""
         words = re.sub(r"[^a-z0-9]+", "-", f"resplice {self.stage} {self.context.run.id}".lower()).strip("-")
         return f"{words[:80]}-{uuid.uuid4().hex[:8]}"
