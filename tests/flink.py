@@ -141,6 +141,7 @@ class Cluster:
         self.managers.clear()
         if self._master:
             self._master.end(signal.SIGKILL)
+            self._master = None
 
     def ask(self, path: str) -> Any:
         """Return what the job manager answers to a question."""
