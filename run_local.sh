@@ -49,7 +49,7 @@ install() { # $1: what pip installs; a stamp with the digest of what decides abo
 if [ "${1:-}" = test ]; then
     shift
     install '.[dev]'
-    exec .venv/bin/python -m pytest -n auto "$@"
+    exec .venv/bin/python -m pytest -n auto --dist loadgroup "$@"
 fi
 if [ $# -gt 0 ]; then
     echo "run_local.sh: unknown argument $1: it takes none, or: test [pytest arguments]" >&2

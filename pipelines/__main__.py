@@ -19,6 +19,7 @@ from types import FrameType
 from resplice.pipelines import cli
 from resplice.pipelines.args import COMMANDS, Base, Common, Config, Demo, Doctor, NamedArgs, overrides
 from resplice.pipelines.config import EXAMPLE, Resolved, resolve
+from resplice.pipelines.failures import last_line
 from resplice.transforms.records import Damage, Exit, Terminated, UserError
 
 _RESOURCES = {errno.ENOSPC: "disk space", errno.EDQUOT: "disk quota", errno.ENOMEM: "memory"}
@@ -153,7 +154,7 @@ def _verdict(error: BaseException) -> tuple[int, str]:
     if isinstance(error, Terminated):
         return Exit.AGAIN, "terminated; run the same command again"
     if resource := _exhausted(error):
-        text = _last_line(error)
+        text = last_line(error)
         if resource != "memory" and not text.endswith("'"):  # what was written has no name
             text += f" (temporary files are in {tempfile.tempdir})" if tempfile.tempdir else ""
         return Exit.AGAIN, f"out of {resource}: {text}; free some, then run the same command again"
@@ -162,7 +163,7 @@ def _verdict(error: BaseException) -> tuple[int, str]:
     if isinstance(error, Damage):
         return Exit.FAILED, f"a file is damaged: {error}; restore it, or run the command again that made it"
     name = type(error).__name__
-    return Exit.FAILED, f"failed: {name}: {_last_line(error)} (run again with --debug for the traceback)"
+    return Exit.FAILED, f"failed: {name}: {last_line(error)} (run again with --debug for the traceback)"
 
 
 def _exhausted(error: BaseException) -> str | None:
@@ -174,15 +175,11 @@ def _exhausted(error: BaseException) -> str | None:
         if isinstance(link, OSError) and link.errno in _RESOURCES:
             return _RESOURCES[link.errno]
         link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
-    last = _last_line(error)
+    last = last_line(error)
     number = re.match(r"OSError: \[Errno (\d+)\]", last)
     if last.startswith("MemoryError"):
         return "memory"
     return _RESOURCES.get(int(number[1])) if number else None
-
-
-def _last_line(error: BaseException) -> str:
-    return next((line.strip() for line in reversed(str(error).splitlines()) if line.strip()), "no message")
 
 
 def _stdout_is_closed() -> bool:

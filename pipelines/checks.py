@@ -44,6 +44,12 @@ def workspace(context: Context) -> None:
         raise UserError(f"corpus.workspace: {context.workspace.url} is a file; name a folder")
 
 
+def folders(context: Context) -> list[str]:
+    """Return the settings that name a folder or a file of this machine, which workers elsewhere may not see."""
+    local = [f"corpus.{name}" for name in (*CORPUS, "workspace") if getattr(context, name).local]
+    return local + ["database.url"] * context.settings.database.url.startswith("sqlite")
+
+
 def honest(place: Place) -> None:
     """Raise UserError unless a bucket honours what every stage relies on: about ten requests, on keys of our own.
 

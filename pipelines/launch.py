@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import logging
 import re
 import sys
 import tempfile
 import time
+import uuid
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -23,7 +23,9 @@ from resplice.io.progress import Counts, Gauge, Watch
 from resplice.io.refusals import Refused, Summary
 from resplice.pipelines import checks, failures, progress
 from resplice.pipelines.config import Resolved
+from resplice.pipelines.flink import Cluster
 from resplice.pipelines.keys import masked
+from resplice.pipelines.running import Servers, quiet, running
 from resplice.transforms import provenance
 from resplice.transforms.provenance import Run
 from resplice.transforms.records import Exit, Reason, Refusal, Terminated, Unavailable, UserError
@@ -45,6 +47,8 @@ class Session:
     counts: dict[str, Any] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     exit_code: int = Exit.DONE
+    servers: Servers = field(default_factory=Servers)
+    stage: str = ""
 
     @property
     def settings(self) -> Settings:
@@ -68,13 +72,8 @@ class Session:
     @contextlib.contextmanager
     def pipeline(self) -> Iterator[Any]:
         """Give a Beam pipeline; it runs, and is waited for, when the block ends."""
-        import apache_beam as beam
-        from apache_beam.options.pipeline_options import PipelineOptions
-
-        if not self.args.debug:
-            logging.getLogger("apache_beam").setLevel(logging.CRITICAL)  # it logs each traceback of a worker
         try:
-            with beam.Pipeline(options=PipelineOptions(list(self.beam_argv))) as pipeline:
+            with running(self.beam_argv, self.job_name(), self.servers, self.note, self.args.debug) as pipeline:
                 yield pipeline
         except Exception as error:
             if (original := failures.original(error)) is not None:
@@ -86,9 +85,15 @@ class Session:
             places.hurry()
             raise
 
+    def job_name(self) -> str:
+        """Return a new name for a job, of the characters that every runner takes: letters, digits and -."""
+        words = re.sub(r"[^a-z0-9]+", "-", f"resplice {self.stage} {self.context.run.id}".lower()).strip("-")
+        return f"{words[:80]}-{uuid.uuid4().hex[:8]}"
+
     @contextlib.contextmanager
     def progress(self, gauge: Gauge) -> Iterator[None]:
         """Show how far a stage has come while the block runs: here, and to `status --follow` from run.json."""
+        self.stage = gauge.stage
         if gauge.total:
             runs.note(self.context, at_work=asdict(gauge), seconds=self.seconds)
         watch, over = Watch(self.context.workspace.store, gauge), False
@@ -177,9 +182,11 @@ def run(
         checks.honest(context.workspace)
         context = runs.begin(context)
         session = Session(context, args, beam_argv, quiet=args.quiet)
+        _warn_of_folders(session)
         code: int = Exit.FAILED
         try:
-            job(session)
+            with quiet(args.debug), contextlib.closing(session.servers):
+                job(session)
             code = session.exit_code
             if scratch and not hasattr(args, "apply"):  # finalize says it itself
                 session.say("dry run: nothing was written")
@@ -196,6 +203,19 @@ def run(
             with contextlib.suppress(OSError, UserError):  # what ended the job is told, not that it could not be noted
                 runs.end(context, code, counts=session.counts, seconds=session.seconds)
         return code
+
+
+def _warn_of_folders(session: Session) -> None:
+    """Say so where workers on other machines are to read what only this one may have."""
+    from resplice.pipelines import options  # Beam, which not every command loads
+
+    master = options.flink_of(session.beam_argv) if session.beam_argv else ""
+    local = checks.folders(session.context) if master and not Cluster(master).here else []
+    if local:
+        session.note(
+            f"warning: {', '.join(local)}: a local folder or file, and the Flink cluster is on another machine: every "
+            "worker must see it under the same path (a shared mount); else take s3:// and PostgreSQL"
+        )
 
 
 def context(args: Any, resolved: Resolved) -> Context:

@@ -19,6 +19,7 @@ from resplice.pipelines.keys import nearest
 from resplice.transforms.records import UserError
 
 FN_API = "FnApiRunner"
+_URL_PASSWORD = re.compile(r"://[^\s/@]*:[^\s@]+@")
 _SECRET = re.compile(r"secret_access_key|access_key_id|session_token|password", re.IGNORECASE)
 
 
@@ -54,6 +55,12 @@ def beam_argv(tokens: Sequence[str], beam: Mapping[str, Any], workers: int, own:
 def runner_of(argv: Iterable[str]) -> str:
     """Return the runner that Beam's argument list names."""
     return str(_parse(_parser(), list(argv), ()).runner)
+
+
+def flink_of(argv: Iterable[str]) -> str:
+    """Return the address of the Flink cluster that runs the jobs of Beam's argument list; "": none does."""
+    parsed = _parse(_parser(), list(argv), ())
+    return str(parsed.flink_master) if "flink" in str(parsed.runner).lower() and "[" not in parsed.flink_master else ""
 
 
 def refuse(option: str, own: Iterable[str], command: str) -> NoReturn:
@@ -135,12 +142,17 @@ def _tokens(parser: _Strict, key: str, value: Any, given: set[str]) -> list[str]
 
 
 def _refuse_credentials(argv: Iterable[str]) -> None:
+    """Raise UserError for an option that is a credential, and for one in the environment of workers."""
     for token in argv:
-        name = token.partition("=")[0]
-        if name.startswith("-") and _SECRET.search(name):
+        name, _, value = token.partition("=")
+        option = name.startswith("-")
+        text = name if option else ""
+        if not option or name.startswith("--environment"):
+            text += value if option else token
+        if _SECRET.search(text) or _URL_PASSWORD.search(text):
             raise UserError(
-                f"{name} would put a credential into the job graph: leave it out and give it by the environment "
-                "(AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY), a mounted file or a role"
+                f"{name if option else 'an option of Beam'} would put a credential into the job graph: leave it out "
+                "and give it by the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY), a mounted file or a role"
             )
 
 

@@ -61,6 +61,15 @@ class InBucket:
         keys = [head.key for head in store.list(prefix) if head.key.endswith(suffix)]
         return {key: hashlib.sha256(store.read(key)).hexdigest() for key in keys}
 
+    def download(self, folder: Path) -> Path:
+        """Copy the workspace into a folder, and return that."""
+        store = self.store()
+        for head in store.list():
+            path = folder / head.key
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(store.read(head.key))
+        return folder
+
     def table(self, name: str, run_id: str = "r") -> list[dict[str, Any]]:
         """Return the rows of a parquet file of a run."""
         data = self.store().read(f"runs/{run_id}/{name}")

@@ -45,8 +45,8 @@ KNOWN = {flag for command in COMMANDS.values() for flag in cli.own_flags(command
 OF_ALL = {"--help", "--version"}
 OF_BEAM = set(options._parser().actions) | {"--option"}
 OF_OTHERS = {"--build", "--detach", "--file", "--tag", "--target", "--wait", "--service_port", "--flink-master",
-             "--job-port", "--artifact-port", "--expansion-port"}  # fmt: skip
-"""Flags of Docker, of Beam's worker pool and of its job server."""
+             "--job-port", "--artifact-port", "--expansion-port", "--artifacts_dir", "--keep"}  # fmt: skip
+"""Flags of Docker, of Beam's worker pool, of its job server, and of what repeats a test by hand."""
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)

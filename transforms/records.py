@@ -65,11 +65,16 @@ class Damage(Exception):
         return f"{self.code}: {self.text}" if self.text else self.code
 
 
+EXIT_NOTE = "exit code "
+"""How a traceback, which is all that comes from some workers, tells the exit code of a UserError."""
+
+
 class UserError(Exception):
     """An error that the user can mend: one or two lines, and the exit code it ends with."""
 
     def __init__(self, message: str, exit_code: int = 2) -> None:
         super().__init__(message, exit_code)
+        self.add_note(f"{EXIT_NOTE}{exit_code}")
         self.message = message
         self.exit_code = exit_code
 
