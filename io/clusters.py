@@ -1,88 +1,34 @@
-"""Probes of what runs a pipeline: Java, jars, a Flink master, worker pools, programs; each ends in some seconds."""
+"""Probes of what runs a pipeline: Java, jars, worker pools, programs; each ends in some seconds."""
 
 from __future__ import annotations
 
 import http.client
-import ipaddress
-import json
 import os
 import re
 import shutil
 import subprocess
 import urllib.error
-import urllib.request
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from resplice.io.flink import PATIENCE_S, here, opened, why
 from resplice.transforms.records import UserError
 
-PATIENCE_S = 5.0
 START_S = 20.0
 """For a program that only tells its version: a cold Java takes some of it."""
-
-
-@dataclass(frozen=True)
-class Overview:
-    """What a Flink master says of itself: task managers, slots, slots without work, Flink's version."""
-
-    managers: int
-    slots: int
-    free: int
-    version: str
-
-
-def loopback(host: str) -> bool:
-    """Return whether a host is this machine by its name or address, so that no proxy leads there."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host in ("", "localhost")
-
-
-def host_of(address: str) -> str:
-    """Return the host of HOST:PORT or of a URL, an IPv6 address without its brackets."""
-    rest = address.rpartition("://")[2].partition("/")[0]
-    return rest[1:].partition("]")[0] if rest.startswith("[") else rest.partition(":")[0]
-
-
-def _open(url: str, method: str = "GET") -> Any:
-    handlers = [urllib.request.ProxyHandler({})] if loopback(host_of(url)) else []
-    request = urllib.request.Request(url, method=method)
-    return urllib.request.build_opener(*handlers).open(request, timeout=PATIENCE_S)
-
-
-def overview(master: str) -> Overview:
-    """Ask a Flink master, a URL, for its overview. UserError if nothing answers there, or something else than Flink."""
-    url = f"{master.rstrip('/')}/overview"
-    try:
-        with _open(url) as answer:
-            told = json.loads(answer.read(1 << 20))
-        return Overview(told["taskmanagers"], told["slots-total"], told["slots-available"], told["flink-version"])
-    except urllib.error.HTTPError as error:
-        raise UserError(f"{url} answers {error.code} {error.reason}: no master of Flink") from None
-    except (OSError, http.client.HTTPException) as error:
-        raise UserError(f"{url} cannot be reached: {_why(error)}") from None
-    except (ValueError, KeyError, TypeError):
-        raise UserError(f"{url} answers, but not as a master of Flink does") from None
 
 
 def downloadable(url: str) -> str:
     """Return "" if something can be had at a URL, else why not."""
     try:
-        with _open(url, "HEAD"):
+        with opened(url, "HEAD"):
             return ""
     except urllib.error.HTTPError as error:
         return f"{error.code} {error.reason}"
     except (OSError, http.client.HTTPException, ValueError) as error:
-        return _why(error)
-
-
-def _why(error: Exception) -> str:
-    reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
-    return str(getattr(reason, "strerror", None) or reason)
+        return why(error)
 
 
 def java() -> tuple[str, int]:
@@ -152,7 +98,7 @@ def job_server(address: str) -> str:
 def _called(address: str, method: Callable[[Any], Any], request: Any) -> str:
     import grpc
 
-    direct = [("grpc.enable_http_proxy", 0)] if loopback(host_of(address)) else []
+    direct = [("grpc.enable_http_proxy", 0)] if here(address) else []
     with grpc.insecure_channel(address, options=direct) as channel:
         try:
             method(channel)(request, timeout=PATIENCE_S)

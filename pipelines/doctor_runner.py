@@ -28,7 +28,7 @@ def target(situation: Situation) -> Target | None:
     """Return where the pipeline would run; None if the options cannot be read, which the check of the runner tells."""
     from apache_beam.options import pipeline_options as beams
 
-    from resplice.io import clusters
+    from resplice.io.flink import here
 
     try:
         runner, given = _given(situation)
@@ -37,11 +37,10 @@ def target(situation: Situation) -> Target | None:
     all_, setup = given.get_all_options(), given.view_as(beams.SetupOptions)
     master = "" if runner != "FlinkRunner" or all_["flink_master"] in runners.LOCAL_MASTERS else all_["flink_master"]
     endpoint = all_["job_endpoint"] or ""
-    asked = clusters.host_of(master or endpoint)
     kind, config = _environment(runner, master, given.view_as(beams.PortableOptions))
     return Target(
         runner=runner, master=master if "://" in master or not master else f"http://{master}", endpoint=endpoint,
-        near=clusters.loopback(asked), flink=all_["flink_version"], jar=all_["flink_job_server_jar"] or "",
+        near=here(master or endpoint), flink=all_["flink_version"], jar=all_["flink_job_server_jar"] or "",
         uber=bool(all_["flink_submit_uber_jar"]), parallelism=all_["parallelism"], environment=kind, config=config,
         prism=all_["prism_location"] or "",
         ships=bool(setup.setup_file or setup.extra_packages or all_["sdk_container_image"] or _image(kind, config)),
@@ -119,7 +118,7 @@ def flink(situation: Situation) -> Iterator[Finding]:
     """Check that the Flink master answers, its version, its task managers and slots."""
     from apache_beam.options.pipeline_options import FlinkRunnerOptions
 
-    from resplice.io import clusters
+    from resplice.io.flink import Cluster
 
     at = target(situation)
     if at is None or at.runner != "FlinkRunner" or at.endpoint:
@@ -127,7 +126,7 @@ def flink(situation: Situation) -> Iterator[Finding]:
     if not at.master:
         yield Finding("flink", State.OK, f"local mode: Flink {at.flink} runs inside the job server, for this job alone")
         return
-    there = clusters.overview(at.master)
+    there = Cluster(at.master).overview()
     yield runners.flink(at.master, there.managers, there.version, at.flink, FlinkRunnerOptions.PUBLISHED_FLINK_VERSIONS)
     yield runners.parallelism(at.parallelism, there.slots, there.free)
 
@@ -170,8 +169,8 @@ def _json(text: str) -> dict[str, Any]:
 
 def shared(situation: Situation) -> Iterator[Finding]:
     """Check that no root or database is on this machine alone if the workers are elsewhere."""
-    from resplice.io import clusters
     from resplice.io.database import only_here
+    from resplice.io.flink import here
 
     at = target(situation)
     if at is None or at.workers == runners.HERE:
@@ -181,7 +180,7 @@ def shared(situation: Situation) -> Iterator[Finding]:
     if what := only_here(situation.settings.database.url):
         servers["database.url"] = what
     endpoint = situation.settings.store.endpoint_url
-    if endpoint and clusters.loopback(clusters.host_of(endpoint)):
+    if endpoint and here(endpoint):
         servers["store.endpoint_url"] = endpoint
     yield from runners.shared(at, folders, servers)
 

@@ -19,11 +19,11 @@ from resplice.io import progress as measured
 from resplice.io import store as places
 from resplice.io.context import Context
 from resplice.io.database import without_password
+from resplice.io.flink import here
 from resplice.io.progress import Counts, Gauge, Watch
 from resplice.io.refusals import Refused, Summary
 from resplice.pipelines import checks, failures, progress
 from resplice.pipelines.config import Resolved
-from resplice.pipelines.flink import Cluster
 from resplice.pipelines.keys import masked
 from resplice.pipelines.running import Servers, quiet, running
 from resplice.transforms import provenance
@@ -181,7 +181,7 @@ def run(
             raise
         checks.honest(context.workspace)
         context = runs.begin(context)
-        session = Session(context, args, beam_argv, quiet=args.quiet)
+        session = Session(context, args, _argv(context, beam_argv), quiet=args.quiet)
         _warn_of_folders(session)
         code: int = Exit.FAILED
         try:
@@ -205,12 +205,21 @@ def run(
         return code
 
 
+def _argv(context: Context, beam_argv: Sequence[str]) -> Sequence[str]:
+    """Return Beam's arguments: on a dry run those of this process, as no worker elsewhere sees its scratch folder."""
+    from resplice.pipelines import options  # Beam, which not every command loads
+
+    if not context.scratch or not beam_argv or options.in_process(beam_argv):
+        return beam_argv
+    return options.beam_argv([], {}, context.settings.run.workers)
+
+
 def _warn_of_folders(session: Session) -> None:
     """Say so where workers on other machines are to read what only this one may have."""
     from resplice.pipelines import options  # Beam, which not every command loads
 
     master = options.flink_of(session.beam_argv) if session.beam_argv else ""
-    local = checks.folders(session.context) if master and not Cluster(master).here else []
+    local = checks.folders(session.context) if master and not here(master) else []
     if local:
         session.note(
             f"warning: {', '.join(local)}: a local folder or file, and the Flink cluster is on another machine: every "

@@ -57,6 +57,11 @@ def runner_of(argv: Iterable[str]) -> str:
     return str(_parse(_parser(), list(argv), ()).runner)
 
 
+def in_process(argv: Iterable[str]) -> bool:
+    """Return whether the runner of Beam's argument list works in this process."""
+    return runner_of(argv).rpartition(".")[2] == FN_API
+
+
 def flink_of(argv: Iterable[str]) -> str:
     """Return the address of the Flink cluster that runs the jobs of Beam's argument list; "": none does."""
     parsed = _parse(_parser(), list(argv), ())

@@ -20,8 +20,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from resplice.io.flink import Cluster
 from resplice.pipelines.failures import last_line
-from resplice.pipelines.flink import Cluster, Job
+from resplice.pipelines.flink import Job, check
 from resplice.transforms.records import UserError
 
 START_S, STOP_S, CANCEL_S = 120.0, 5.0, 10.0
@@ -133,7 +134,7 @@ def _on_flink(runner: Any, options: Any, note: Callable[[str], None]) -> Job | N
     if not isinstance(runner, FlinkRunner) or flink.flink_master in MAGIC_HOST_NAMES:
         return None
     cluster = Cluster(flink.flink_master)
-    cluster.check(flink.flink_version, flink.parallelism, note)
+    check(cluster, flink.flink_version, flink.parallelism, note)
     return Job(cluster, options.view_as(GoogleCloudOptions).job_name, note)
 
 

@@ -189,7 +189,7 @@ def test_a_cluster_that_does_not_answer_or_is_another_version_is_one_line(
     corpus = places.corpus()
     assert corpus("baseline", *cluster.options, "--flink_master=127.0.0.1:1") == 75
     said = capfd.readouterr().err
-    assert said.startswith("resplice baseline: the Flink cluster at http://127.0.0.1:1 does not answer")
+    assert said.startswith("resplice baseline: http://127.0.0.1:1/overview cannot be reached: ")
     assert said.count("\n") == 1
     assert corpus("baseline", *cluster.options, "--flink_version=1.20") == 2
     assert "runs Flink 1.19.3, but --flink_version is 1.20" in capfd.readouterr().err

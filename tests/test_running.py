@@ -10,11 +10,12 @@ import pytest
 from corpus import Corpus
 from processes import free_port
 
-from resplice.pipelines import flink, launch, options
+from resplice.io import flink
+from resplice.io.flink import here
+from resplice.pipelines import launch, options
 from resplice.pipelines.__main__ import main
 from resplice.pipelines.args import Repair
 from resplice.pipelines.config import resolve
-from resplice.pipelines.flink import Cluster
 from resplice.pipelines.running import Servers
 
 LOCAL = ("--runner=FlinkRunner", "--flink_version=1.19", "--environment_type=LOOPBACK")
@@ -30,20 +31,20 @@ def script(folder: Path, text: str) -> str:
 
 @pytest.mark.parametrize("master", ["127.0.0.1:8081", "http://localhost:8081", "https://[::1]:8081"])
 def test_a_cluster_at_an_address_of_this_machine_is_here(master: str) -> None:
-    assert Cluster(master).here
+    assert here(master)
 
 
 def test_workers_elsewhere_and_local_folders_are_a_warning(
     fresh: Corpus, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(flink, "ANSWER_S", 0.1)
-    assert not Cluster("192.0.2.1:8081").here  # an address that nothing has
+    monkeypatch.setattr(flink, "PATIENCE_S", 0.1)
+    assert not here("192.0.2.1:8081")  # an address that nothing has
     places = [f"--config={fresh.folder / 'resplice.toml'}", f"--set=corpus.workspace={fresh.workspace}", "--run-id=r"]
     assert main(["baseline", *places, *LOCAL, "--flink_master=192.0.2.1:8081"]) == 75
     told = capfd.readouterr().err.splitlines()
     names = "corpus.raw, corpus.transcribed, corpus.validation, corpus.workspace, database.url"
     assert [line for line in told if line.startswith(f"warning: {names}: a local folder or file")]
-    assert told[-1].startswith("resplice baseline: the Flink cluster at http://192.0.2.1:8081 does not answer (")
+    assert told[-1].startswith("resplice baseline: http://192.0.2.1:8081/overview cannot be reached: ")
 
 
 @pytest.mark.parametrize(
@@ -108,3 +109,9 @@ def test_a_job_is_named_after_its_stage_and_run_in_the_characters_of_every_runne
     context = launch.context(args, resolve(None, [f"corpus.workspace={tmp_path}"], {}))
     name = launch.Session(context, args, [], stage="repair").job_name()
     assert name.startswith("resplice-repair-fix-2026-a-") and len(name) == len("resplice-repair-fix-2026-a-") + 8
+
+
+def test_a_dry_run_stays_in_this_process_whatever_the_runner(fresh: Corpus) -> None:
+    nowhere = ("--flink_master=192.0.2.1:8081", "--environment_type=EXTERNAL", "--environment_config=192.0.2.1:1")
+    assert fresh("baseline", *LOCAL[:2], *nowhere, "--dry-run") == 0
+    assert not fresh.workspace.exists()
