@@ -67,7 +67,7 @@ def verify(session: Session) -> None:
     latest = snapshots.latest(context.workspace.store)
     session.note(f"verify: covering {len(world.bounds) + 1} ranges with snapshot {latest.number}")
     live_ = live_now(context, latest)
-    parts = len(live_) + len(world.bounds) + 1
+    parts = len(live.groups(live_)) + len(world.bounds) + 1
     with session.progress(by_marks(context, "verify", parts)), session.pipeline() as pipeline:
         build(pipeline, context, world, live_, standings(context, world, latest))
     live.clear(context, "verify")
