@@ -12,10 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from operator import attrgetter
 from typing import Any
 
-from resplice.io import garbage, shards, sidecars, snapshots
+from resplice.io import garbage, shards, sidecars, snapshots, spans
 from resplice.io.context import Context
 from resplice.io.gather import Gather, collect, gathered
 from resplice.io.judging import refused_in, shard_key
@@ -155,10 +154,11 @@ def build(
     from resplice.transforms.steps import HandBack, JoinByKey, Work, source
 
     drift = marked(context, "merge", "drift", candidates.lines.all(check))
-    index = marked(context, "merge", "index", IndexPlanned(context), _name)
+    sides = spans.write(context, "merge", "shards", sides_of(context, live, new), side_of)
+    index = marked(context, "merge", "index", sides.lines.each(IndexPlanned(context)))
     found = {
         "planned": pipeline | "Planned" >> source(candidates.spans) | "Drift" >> Work(drift, "Check"),
-        "rows": pipeline | "Shards" >> source(sides_of(context, live, new)) | "Index" >> Work(index, "Index"),
+        "rows": pipeline | "Shards" >> source(sides.spans) | "Index" >> Work(index, "Index"),
     }
     replacements = Gather(context, "merge", "replacements", PER_CHECK * len(candidates.spans))
     decided = found | "Replace" >> JoinByKey(Replace(context.settings.merge.on_missing), "Decide")
@@ -169,8 +169,9 @@ def adopt(pipeline: Any, context: Context, unadopted: Sequence[Shard]) -> Any:
     """Compose the adoption of history, once for each historical shard."""
     from resplice.transforms.steps import HandBack, Work, source
 
-    copy = marked(context, "merge", "adopt", Adopt(context), attrgetter("source"))
-    adopted = pipeline | "Unadopted" >> source(unadopted) | "Adopt" >> Work(copy, "Copy")
+    listed = spans.write(context, "merge", "unadopted", unadopted, Shard.from_json)
+    copy = marked(context, "merge", "adopt", listed.lines.each(Adopt(context)))
+    adopted = pipeline | "Unadopted" >> source(listed.spans) | "Adopt" >> Work(copy, "Copy")
     return adopted | "Adopted" >> HandBack(Gather(context, "merge", "adopted", len(unadopted)))
 
 
@@ -179,14 +180,16 @@ def sides_of(context: Context, live: Sequence[Shard], new: Sequence[Shard]) -> l
     return [("old", shard) for shard in others(context, live)] + [("new", shard) for shard in new]
 
 
+def side_of(value: Any) -> tuple[str, Shard]:
+    """Make a shard with its side from what JSON says of it."""
+    side, shard = value
+    return side, Shard.from_json(shard)
+
+
 def _same_rows(context: Context) -> bool:
     """Return whether the version of the database is that of the baseline, so that its rows need not be read again."""
     frozen = load_world(context).rows_version
     return bool(frozen) and context.rows.version == frozen
-
-
-def _name(sided: tuple[str, Shard]) -> tuple[str, str, str]:
-    return sided[0], sided[1].key, sided[1].source
 
 
 def _check_conflicts(context: Context, latest: Snapshot, videos: Sequence[Planned]) -> None:

@@ -24,6 +24,11 @@ class Shard:
     sha256: str = ""
     drop: tuple[str, ...] = ()
 
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Shard:
+        """Make a shard from what JSON says of it."""
+        return cls(**{**value, "drop": tuple(value["drop"])})
+
 
 @dataclass(frozen=True)
 class Tar:
@@ -77,7 +82,7 @@ class Snapshot:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Snapshot:
         """Make a snapshot from what `to_json` returned."""
-        shards = tuple(Shard(**{**shard, "drop": tuple(shard["drop"])}) for shard in value["shards"])
+        shards = tuple(map(Shard.from_json, value["shards"]))
         videos = {
             video: Replaced(entry["run_id"], entry["snapshot"], Tar(**entry["tar"]) if entry["tar"] else None)
             for video, entry in value["videos"].items()
