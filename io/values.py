@@ -8,8 +8,17 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from resplice.transforms import provenance
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from resplice.transforms import provenance, rowtext
 from resplice.transforms.records import UserError
+
+_MOMENT = (
+    "^[1-9][0-9]{3}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])[ T]([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]"
+    "([.][0-9]{5}[1-9])?([+]00)?$"
+)
+"""Moments that are in each calendar, in UTC or of no zone, with as many digits of a second as they are written with."""
 
 
 def shown(text: str) -> str:
@@ -49,6 +58,39 @@ def number(value: Any) -> float | None:
         return None if value is None else float(value)
     except (TypeError, ValueError):
         return None
+
+
+def json_texts(column: pa.Array, kind: str) -> pa.Array:
+    """Return the text, as a digest of rows has it, of each value of a column as `json_value` gives it."""
+    if not pa.types.is_string(column.type):
+        texts = rowtext.value_texts(column)
+        return _each_text(column, kind) if texts is None else texts
+    if not kind:
+        return rowtext.value_texts(column)
+    return _moment_texts(column) if kind == "datetime" else _each_text(column, kind)
+
+
+def _moment_texts(column: pa.Array) -> pa.Array:
+    """Return the texts of moments: by column, but for those that are written in some other way."""
+    others = pc.invert(pc.fill_null(pc.match_substring_regex(column, _MOMENT), False))
+    found = rowtext.value_texts(_moments(column))
+    if not pc.any(others).as_py():
+        return found
+    return pc.replace_with_mask(found, others, _each_text(column.filter(others), "datetime"))
+
+
+def _moments(column: pa.Array) -> pa.Array:
+    """Return texts of moments (others as anything) as ISO-8601 UTC."""
+    rest = pc.replace_substring(pc.utf8_slice_codeunits(column, 11, None), "+00", "")
+    return pc.binary_join_element_wise(pc.utf8_slice_codeunits(column, 0, 10), "T", rest, "Z", "")
+
+
+def _each_text(column: pa.Array, kind: str) -> pa.Array:
+    """Return the text of each value, one by one; each of those that are often there once."""
+    coded = column.dictionary_encode() if pa.types.is_string(column.type) else None
+    values = json_values((column if coded is None else coded.dictionary).to_pylist(), kind)
+    texts = pa.array([provenance.value_text(value) for value in values], pa.string())
+    return texts if coded is None else pc.fill_null(texts.take(coded.indices), "n")
 
 
 def json_values(values: Sequence[Any], kind: str) -> list[Any]:

@@ -6,7 +6,8 @@ import hashlib
 import importlib.metadata
 import json
 import math
-from collections.abc import Iterable
+import struct
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, is_dataclass
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
@@ -85,8 +86,46 @@ def fingerprint(**parts: Any) -> str:
 
 def rows_digest(rows: Iterable[dict[str, Any]]) -> str:
     """Return the digest of a set of rows, independent of their order (each row: column → value as `plain` gives it)."""
-    digests = sorted(sha256(_ON_ONE_LINE.encode(row).encode()) for row in rows)
-    return sha256("\n".join(digests).encode())
+    return digest_of(map(row_text, rows))
+
+
+def digest_of(texts: Iterable[bytes]) -> str:
+    """Return the digest of a set of rows by their texts."""
+    return sha256(b"".join(sorted(texts)))
+
+
+END = ";"
+
+
+def row_text(columns: Mapping[str, Any]) -> bytes:
+    """Return the text of a row: of each column, in the order of their names, the name and the value.
+
+    Each part ends where its beginning says, so that no two rows have one text.
+    """
+    parts = (part for name in sorted(columns) for part in (tagged(name), value_text(columns[name])))
+    return "".join([*parts, END]).encode()
+
+
+def value_text(value: Any) -> str:
+    """Return the text of a value as `plain` gives it: `n` (null), `t`, `f`, `i` and a decimal, `d` and the bits of a
+    float as a decimal, text and JSON as `tagged` has them.
+    """
+    if value is None:
+        return "n"
+    if isinstance(value, bool):
+        return "t" if value else "f"
+    if isinstance(value, str):
+        return tagged(value)
+    if isinstance(value, int):
+        return f"i{value}{END}"
+    if isinstance(value, float):
+        return f"d{struct.unpack('<q', struct.pack('<d', value))[0]}{END}"
+    return tagged(_ON_ONE_LINE.encode(value), "j")
+
+
+def tagged(text: str, kind: str = "s") -> str:
+    """Return text after its number of bytes; `s` says that it is text, `j` that it is JSON."""
+    return f"{kind}{len(text) if text.isascii() else len(text.encode())}:{text}"
 
 
 def now() -> str:
