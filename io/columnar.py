@@ -6,7 +6,7 @@ It must give the values that SQLAlchemy gives; where it may not, it raises `Unfi
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,7 +17,7 @@ from sqlalchemy.dialects.postgresql.base import PGDialect
 from resplice.io.database import SESSION, libpq, take
 
 _DRIVERS = {"sqlite": "adbc_driver_sqlite.dbapi", "postgresql": "adbc_driver_postgresql.dbapi"}
-_ROWS = 16_384
+_ROWS = 65_536
 
 
 class Unfit(Exception):
@@ -34,7 +34,15 @@ _POSTGRES: sa.Dialect = _Literal(paramstyle="named")  # type: ignore[no-untyped-
 
 
 def pages(engine: sa.Engine, query: sa.Select[*tuple[Any, ...]], snapshot: str) -> Iterator[dict[str, list[Any]]]:
-    """Yield the rows of a query, some at a time, by column. Unfit, also after some pages, if they must be read by row.
+    """Yield the rows of a query as `batches` does, as columns of values."""
+    for batch in batches(engine, query, snapshot):
+        yield dict(zip(batch.schema.names, (column.to_pylist() for column in batch.columns), strict=True))
+
+
+def batches(
+    engine: sa.Engine, query: sa.Select[*tuple[Any, ...]], snapshot: str
+) -> Generator[pa.RecordBatch, None, None]:
+    """Yield the rows of a query, some at a time. Unfit, also after some batches, if they must be read by row.
 
     `query` names each of its columns.
     """
@@ -45,7 +53,8 @@ def pages(engine: sa.Engine, query: sa.Select[*tuple[Any, ...]], snapshot: str) 
             dialect = engine.dialect if engine.dialect.name == "sqlite" else _POSTGRES
             cursor.execute(_literal(query, dialect))
             for batch in cursor.fetch_record_batch():
-                yield dict(zip(batch.schema.names, (column.to_pylist() for column in batch.columns), strict=True))
+                batch.validate(full=True)  # SQLite takes any bytes for text
+                yield batch
     except (_driver("adbc_driver_manager").Error, pa.ArrowException, UnicodeDecodeError, OSError) as error:
         raise Unfit(str(error)) from error
 
@@ -89,9 +98,9 @@ def _check_types(cursor: Any, query: sa.Select[*tuple[Any, ...]], dialect: sa.Di
     """
     rows = query.order_by(None).subquery()
     kinds = [sa.func.nullif(sa.func.typeof(column), "null") for column in rows.c]
-    found = (sa.func.count(sa.distinct(kind)) + sa.func.total(kind == "blob") for kind in kinds)
-    cursor.execute(_literal(sa.select(*found), dialect))
-    if max(cursor.fetchone()) > 1:
+    cursor.execute(_literal(sa.select(*(one(kind) for kind in kinds for one in (sa.func.min, sa.func.max))), dialect))
+    found = cursor.fetchone()
+    if found[::2] != found[1::2] or "blob" in found:
         raise Unfit("values of several types in one column, or blobs")
 
 

@@ -41,7 +41,8 @@ _GONE = re.compile(r"08...|57P0[123]|53300|40001|40P01")
 _AWAY = re.compile(
     "refused|timed out|timeout|closed the connection|connection is (closed|lost)|reset by peer|broken pipe|no route|"
     "unreachable|starting up|shutting down|recovery mode|not yet accepting|too many (clients|connections)|"
-    "connection slots|\\beof\\b|consuming input failed|temporary failure in name",
+    "connection slots|\\beof\\b|consuming input failed|temporary failure in name|socket closed|"
+    "another command is already in progress",  # of a connection that was cut while it was read
     re.IGNORECASE,
 )
 _NO_SNAPSHOT = frozenset({"22023", "42704", "55000"})

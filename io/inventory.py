@@ -1,31 +1,34 @@
 """The inventory of one range of videos: rows, raw tars and transcribed tars, read once and kept as an index.
 
-The index of range i stands under `baseline/index/`: what the rows mean (`{i}-rows.parquet`), what is in the tars
-(`{i}-members.parquet`) and one row a video (`{i}-found.parquet`; with its historical rows, `{i}-videos.parquet`). Each
-name only ever holds the same bytes, so that two processes of one run do no harm.
+The index of range i stands under `baseline/index/`: what the rows mean (`{i}-rows.parquet`, in the order of
+`baseline/rows/{i}.parquet`), what is in the tars (`{i}-raw.parquet`, `{i}-transcribed.parquet`) and one row a video
+(`{i}-found.parquet`; with its historical rows, `{i}-videos.parquet`). Each name only ever holds the same bytes, so that
+two processes of one run do no harm.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, replace
-from itertools import groupby
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from resplice.io import shards
+from resplice.io import listing, shards, tarindex
 from resplice.io.context import Context
-from resplice.io.former import KnownTars, stored
+from resplice.io.former import Former
 from resplice.io.rows import Row
 from resplice.io.store import Head
 from resplice.io.tarstate import RAW, TRANSCRIBED, Side, TarState, open_sides
 from resplice.io.values import shown
-from resplice.transforms import provenance
-from resplice.transforms.affected import OK
-from resplice.transforms.audit import RowName, TarContent, raw_content, transcribed_content
+from resplice.transforms import provenance, rowtext, settled
+from resplice.transforms.affected import MISSING, OK
+from resplice.transforms.audit import RowName, TarContent
 from resplice.transforms.flac import StreamInfo
-from resplice.transforms.names import read_row
+from resplice.transforms.names import read_row, read_row_or_none, segment_of, stem
+from resplice.transforms.ranges import limits
 from resplice.transforms.records import Refusal, Segment
 
 VIDEO_SCHEMA = pa.schema(
@@ -45,48 +48,7 @@ VIDEO_SCHEMA = pa.schema(
         ("rows_digest", pa.string()),
     ]
 )
-ROW_INDEX = pa.schema(
-    [
-        ("video_id", pa.string()),
-        ("segment_file", pa.string()),
-        ("original", pa.string()),
-        ("index", pa.string()),  # a split number may have more digits than any integer type
-        ("duration_s", pa.float64()),
-    ]
-)
-MEMBER_INDEX = pa.schema(
-    [
-        ("video_id", pa.string()),
-        ("tar", pa.string()),
-        ("name", pa.string()),
-        ("rate", pa.int64()),
-        ("channels", pa.int64()),
-        ("bits", pa.int64()),
-        ("samples", pa.int64()),
-        ("md5", pa.string()),
-        ("token", pa.string()),
-    ]
-)
-
-
-@dataclass(frozen=True)
-class RangeWork:
-    """One range of video ids: its bounds, the tars that lie in it, the statuses of the videos table, and the objects
-    that tell what earlier baselines found in it.
-
-    `snapshot` names the state of the database that is frozen ("": it has none). `ids` are those with rows, where rows
-    are not found by range.
-    """
-
-    index: int
-    after: str | None
-    until: str | None
-    raw: tuple[tuple[str, Head], ...] = ()
-    transcribed: tuple[tuple[str, Head], ...] = ()
-    statuses: tuple[tuple[str, str | None], ...] = ()
-    former: tuple[str, ...] = ()
-    ids: tuple[str, ...] | None = None
-    snapshot: str = ""
+ROW_INDEX = pa.schema([("stem", pa.string()), ("duration_s", pa.float64())])
 
 
 def read_names(rows: Iterable[Row], raw_names: frozenset[str] | None) -> tuple[list[RowName], list[Refusal]]:
@@ -103,142 +65,185 @@ def read_names(rows: Iterable[Row], raw_names: frozenset[str] | None) -> tuple[l
 
 
 class Inventory:
-    """Read one range: write its frozen rows and its index, and yield (range, number of videos)."""
+    """Read one range: write its frozen rows and its index, and yield (range, number of videos).
 
-    def __init__(self, context: Context) -> None:
+    `listed` is the object that tells what lies in each range, `snapshot` names the state of the database that is frozen
+    ("": it has none), `former` are the baselines that came before.
+    """
+
+    def __init__(
+        self, context: Context, bounds: Sequence[str], listed: str, snapshot: str = "", former: Sequence[Former] = ()
+    ) -> None:
         self._context = context
+        self._bounds = tuple(bounds)
+        self._listed = listed
+        self._snapshot = snapshot
+        self._former = tuple(former)
 
-    def __call__(self, work: RangeWork) -> Iterator[tuple[int, int]]:
+    def __call__(self, index: int) -> Iterator[tuple[int, int]]:
         """Inventory the range."""
-        rows: dict[str, list[Row]] = {}
-        for row in self._rows(work):
-            rows.setdefault(row.video_id, []).append(row)
-        raw, transcribed = dict(work.raw), dict(work.transcribed)
-        statuses = dict(work.statuses)
-        videos, row_index, member_index = [], [], []
-        context, names = self._context, sorted({*rows, *raw, *transcribed, *statuses})
-        known = KnownTars(context.workspace.store, work.former, context.run.code)
-        sides = (
-            Side(RAW, context.raw.store, raw, known),
-            Side(TRANSCRIBED, context.transcribed.store, transcribed, known),
-        )
-        for video, (raw_tar, tar) in zip(names, open_sides(names, *sides), strict=True):
-            facts = _facts(video, rows.get(video, []), raw_tar, tar)
-            facts.row["validation_status"] = statuses.get(video)
-            videos.append(facts.row)
-            row_index += facts.rows
-            member_index += facts.members
-        context.rows_at(work.snapshot).check_snapshot()  # a lost one is frozen anew, perhaps by another thread, already
-        self._write_rows(work.index, [row for video in sorted(rows) for row in rows[video]])
-        self._write(f"index/{work.index:05d}-rows", row_index, ROW_INDEX)
-        self._write(f"index/{work.index:05d}-members", member_index, MEMBER_INDEX)
-        self._write(f"index/{work.index:05d}-found", videos, VIDEO_SCHEMA)
-        yield work.index, len(videos)
+        listed = listing.read(self._context.workspace.store, self._listed, index)
+        rows, tars = self._rows(index, listed), self._tars(index, listed)
+        stems = _stems(rows, tars[RAW])
+        videos = _videos(listed, rows, stems, tars)
+        self._context.rows_at(self._snapshot).check_snapshot()  # a lost one is frozen anew, perhaps by another thread
+        self._write(f"rows/{index:05d}", rows.select(["id", "video_id", "segment_file"]))
+        self._write(f"index/{index:05d}-rows", pa.table([stems, rows["duration_s"]], schema=ROW_INDEX))
+        for kind, side in tars.items():
+            self._write(f"index/{index:05d}-{kind}", side.index)
+        self._write(f"index/{index:05d}-found", videos)
+        yield index, len(videos)
 
-    def _rows(self, work: RangeWork) -> Iterator[Row]:
-        rows = self._context.rows_at(work.snapshot)
-        for row in rows.between(work.after, work.until) if work.ids is None else rows.among(work.ids):
-            yield replace(row, video_id=shown(row.video_id))
+    def _rows(self, index: int, listed: pa.Table) -> pa.Table:
+        """Return the rows of the range, those of a video together."""
+        reader, ids = self._context.rows_at(self._snapshot), None
+        if not reader.by_range:
+            ids = listed.filter(pc.greater(listed["rows"], 0))["video_id"].to_pylist()
+        rows = reader.table(*limits(self._bounds, index), ids)
+        _, ids, _ = _runs(rows["video_id"])
+        return rows if ids == sorted(set(ids)) else shards.sorted_by(rows, "video_id")
 
-    def _write_rows(self, index: int, rows: list[Row]) -> None:
-        kind = pa.int64() if self._context.rows.id_type == "int64" else pa.string()
-        schema = pa.schema([("id", kind), ("video_id", pa.string()), ("segment_file", pa.string())])
-        values = [{"id": row.id, "video_id": row.video_id, "segment_file": shown(row.segment_file)} for row in rows]
-        self._write(f"rows/{index:05d}", values, schema)
+    def _tars(self, index: int, listed: pa.Table) -> dict[str, _Tars]:
+        """Return both sides: what earlier baselines tell, and for the others what their tars do."""
+        store, code = self._context.workspace.store, self._context.run.code
+        places = {RAW: self._context.raw.store, TRANSCRIBED: self._context.transcribed.store}
+        known, sides = {}, []
+        for kind, place in places.items():
+            heads = listing.heads(listed, kind)
+            keys = [key for one in self._former for key in one.keys(kind, *limits(self._bounds, index))]
+            wanted = pa.table([listed["video_id"], listed[f"{kind}_token"]], ["video_id", "token"])
+            known[kind] = tarindex.known(store, keys, code, wanted)
+            there = set(known[kind]["video_id"].to_pylist())
+            sides.append(Side(kind, place, {video: head for video, head in heads.items() if video not in there}))
+        names = sorted({video for side in sides for video in side.heads})
+        opened = list(zip(names, open_sides(names, *sides), strict=True))
+        return {
+            side.kind: _Tars.of(known[side.kind], listing.heads(listed, side.kind),
+                                {video: states[number] for video, states in opened if video in side.heads})
+            for number, side in enumerate(sides)
+        }  # fmt: skip
 
-    def _write(self, name: str, values: list[dict[str, Any]], schema: pa.Schema) -> None:
-        data = shards.encode(pa.Table.from_pylist(values, schema), self._context.run.metadata())
+    def _write(self, name: str, table: pa.Table) -> None:
+        data = shards.encode(table.combine_chunks(), self._context.run.metadata())
         self._context.workspace.store.replace(f"{self._context.stage('baseline')}/{name}.parquet", data, None)
 
 
 @dataclass(frozen=True)
-class _Facts:
-    row: dict[str, Any]
-    rows: list[dict[str, Any]]
-    members: list[dict[str, Any]]
+class _Tars:
+    """The tars of one kind in a range: the index of the readable ones, and (state, token, bytes) of each video."""
+
+    index: pa.Table
+    states: dict[str, tuple[str, str | None, int | None]]
+
+    @classmethod
+    def of(cls, known: pa.Table, heads: Mapping[str, Head], opened: Mapping[str, TarState]) -> _Tars:
+        states = {video: (tar.state, tar.token, tar.bytes) for video, tar in opened.items()}
+        for video in known["video_id"].to_pylist():
+            states[video] = (OK, heads[video].token, heads[video].size)
+        readable = [(video, tar) for video, tar in opened.items() if tar.state == OK]
+        return cls(tarindex.joined([known, tarindex.table(readable)]), states)
+
+    def counts(self, name: str) -> dict[str, int]:
+        """Return how many members of a kind each readable tar has."""
+        lengths = pc.list_value_length(self.index[name]).to_pylist()
+        return dict(zip(self.index["video_id"].to_pylist(), lengths, strict=True))
+
+    def names(self, videos: Iterable[str]) -> dict[str, frozenset[str]]:
+        """Return the FLAC file names of some readable raw tars, as rule 2 of the names wants them."""
+        some = self.index.filter(pc.is_in(self.index["video_id"], pa.array(list(videos), pa.string())))
+        return {video: frozenset(f"{stem}.flac" for stem in content.flacs)
+                for video, (content, _) in tarindex.by_video(some)}  # fmt: skip
 
 
-def _facts(video: str, rows: list[Row], raw_tar: TarState, tar: TarState) -> _Facts:
-    names, _ = read_names(rows, raw_tar.names)
-    readable = tar.state == OK
-    row = {
-        "video_id": video,
-        "rows": len(rows),
-        "split_rows": sum(name.segment is not None and name.segment.index is not None for name in names),
-        "raw_tar": raw_tar.state,
-        "raw_token": raw_tar.token,
-        "raw_bytes": raw_tar.bytes,
-        "transcribed_tar": tar.state,
-        "transcribed_token": tar.token,
-        "tar_segments": len(tar.content.flacs) if readable else None,
-        "tar_transcriptions": len(tar.content.jsons) if readable else None,
-        "historical_rows": 0,
-        "rows_digest": provenance.rows_digest(row.columns for row in rows),
-    }
-    row_index = [_row_index(video, name) for name in names]
-    members = [*_member_index(video, RAW, raw_tar), *_member_index(video, TRANSCRIBED, tar)]
-    return _Facts(row, row_index, members)
+def _runs(column: pa.ChunkedArray) -> tuple[np.ndarray, list[str], list[int]]:
+    """Return where each run of one value begins, its value, and how long it is."""
+    whole = column.combine_chunks()
+    if not len(whole):
+        return np.zeros(0, np.int64), [], []
+    runs = pc.run_end_encode(whole)
+    ends = runs.run_ends.to_numpy()
+    starts = np.concatenate([[0], ends[:-1]])
+    return starts, runs.values.to_pylist(), (ends - starts).tolist()
 
 
-def _row_index(video: str, name: RowName) -> dict[str, Any]:
-    segment = name.segment
-    return {
-        "video_id": video,
-        "segment_file": name.segment_file,
-        "original": segment.original if segment else None,
-        "index": str(segment.index) if segment and segment.index is not None else None,
-        "duration_s": name.duration_s,
-    }
+def _stems(rows: pa.Table, raw: _Tars) -> pa.Array:
+    """Return the stem of each row's segment, null where the name is bad."""
+    stems, unsure = settled.plain_stems(rows["segment_file"])
+    if pc.any(unsure).as_py():
+        odd = raw.index.filter(raw.index["split_like"])["video_id"].combine_chunks()
+        unsure = pc.and_(unsure, pc.is_in(rows["video_id"], value_set=odd))
+        stems = pc.if_else(unsure, None, stems)
+    slow = pc.and_(pc.is_null(stems), rows["utf8"])
+    if not pc.any(slow).as_py():
+        return stems.combine_chunks()
+    some = rows.filter(slow).select(["video_id", "segment_file"]).to_pylist()
+    raw_names = raw.names({row["video_id"] for row in some})
+    read = [read_row_or_none(row["segment_file"], raw_names.get(row["video_id"])) for row in some]
+    found = pa.array([segment and stem(segment) for segment in read], pa.string())
+    return pc.replace_with_mask(stems.combine_chunks(), slow.combine_chunks(), found)
 
 
-def _member_index(video: str, kind: str, tar: TarState) -> Iterator[dict[str, Any]]:
-    infos = tar.infos or {}
-    for name, member in sorted(tar.content.flacs.items()):
-        info = infos.get(name)
-        yield {"video_id": video, "tar": kind, "name": member, "token": tar.token, **(asdict(info) if info else {})}
-    for member in sorted([*tar.content.jsons.values(), *tar.content.extra]):
-        yield {"video_id": video, "tar": kind, "name": member, "token": tar.token}
+def _videos(listed: pa.Table, rows: pa.Table, stems: pa.Array, tars: Mapping[str, _Tars]) -> pa.Table:
+    """Return one row a video: all that are listed, or have a row."""
+    starts, with_rows, counts = _runs(rows["video_id"])
+    split = pc.fill_null(settled.splits(stems), False).to_numpy(zero_copy_only=False)
+    splits = np.add.reduceat(split, starts, dtype=np.int64).tolist() if len(starts) else []
+    digests = rowtext.digests(rows["text"], counts)
+    of_rows = dict(zip(with_rows, zip(counts, splits, digests, strict=True), strict=True))
+    statuses = dict(zip(*(listed[name].to_pylist() for name in ("video_id", "status")), strict=True))
+    flacs, jsons = (tars[TRANSCRIBED].counts(name) for name in ("flacs", "jsons"))
+    nothing = (0, 0, provenance.rows_digest([]))
+
+    def facts(video: str) -> tuple[Any, ...]:
+        number, of_splits, digest = of_rows.get(video, nothing)
+        raw, token, size = tars[RAW].states.get(video, (MISSING, None, None))
+        transcribed, of_it, _ = tars[TRANSCRIBED].states.get(video, (MISSING, None, None))
+        return (video, number, of_splits, raw, token, size, transcribed, of_it, flacs.get(video), jsons.get(video), 0,
+                statuses.get(video), digest)  # fmt: skip
+
+    found = [facts(video) for video in sorted({*statuses, *of_rows})]
+    columns = [pa.array([row[place] for row in found], kind.type) for place, kind in enumerate(VIDEO_SCHEMA)]
+    return pa.table(columns, schema=VIDEO_SCHEMA)
 
 
 class IndexedRange:
-    """The index of one range as `Inventory` wrote it, per video."""
+    """The index of one range as `Inventory` wrote it, per video; `videos` restricts it to some."""
 
-    def __init__(self, context: Context, index: int) -> None:
+    def __init__(self, context: Context, index: int, videos: pa.Array | None = None) -> None:
         self._store = context.workspace.store
-        self._prefix = f"{context.stage('baseline')}/index/{index:05d}"
-        self._ids = [row["id"] for row in self._read_rows(context, index)]
-
-    def _read_rows(self, context: Context, index: int) -> list[dict[str, Any]]:
-        key = f"{context.stage('baseline')}/rows/{index:05d}.parquet"
-        rows: list[dict[str, Any]] = shards.open_file(self._store, key).read(columns=["id"]).to_pylist()
-        return rows
+        self._stage = context.stage("baseline")
+        self._index = index
+        self._some = videos
 
     def videos(self) -> list[dict[str, Any]]:
         """Return one record a video (VIDEO_SCHEMA), sorted."""
-        return self._table("videos")
+        found: list[dict[str, Any]] = self._restricted(self.read("index", "-videos")).to_pylist()
+        return found
+
+    def rows_table(self, *columns: str) -> pa.Table:
+        """Return columns of the frozen rows, beside their stems and durations."""
+        index = self.read("index", "-rows")
+        return self.read("rows", "", columns).append_column("stem", index["stem"]).append_column(
+            "duration_s", index["duration_s"]
+        )  # fmt: skip
 
     def rows(self) -> dict[str, list[RowName]]:
         """Return the rows of each video, by video and id."""
         found: dict[str, list[RowName]] = {}
-        for id_, row in zip(self._ids, self._table("rows"), strict=True):
-            index = None if row["index"] is None else int(row["index"])
-            segment = None if row["original"] is None else Segment(row["original"], index)
-            found.setdefault(row["video_id"], []).append(
-                RowName(id_, row["segment_file"], segment, row["duration_s"])
-            )  # fmt: skip
+        for row in self._restricted(self.rows_table("id", "video_id", "segment_file")).to_pylist():
+            segment = None if row["stem"] is None else segment_of(row["stem"])
+            name = RowName(row["id"], row["segment_file"], segment, row["duration_s"])
+            found.setdefault(row["video_id"], []).append(name)
         return found
 
     def tars(self, kind: str) -> dict[str, tuple[TarContent, dict[str, StreamInfo | None]]]:
         """Return the members of each readable raw or transcribed tar, with the STREAMINFO of its FLACs."""
-        sort = raw_content if kind == RAW else transcribed_content
-        found = {}
-        members = (member for member in self._table("members") if member["tar"] == kind)
-        for video, group in groupby(members, key=lambda member: member["video_id"]):
-            by_name = {member["name"]: member for member in group}
-            content = sort(video, by_name)
-            found[video] = (content, {name: stored(by_name[member]) for name, member in content.flacs.items()})
-        return found
+        return dict(tarindex.by_video(self._restricted(self.read("index", f"-{kind}"))))
 
-    def _table(self, name: str) -> list[dict[str, Any]]:
-        rows: list[dict[str, Any]] = shards.open_file(self._store, f"{self._prefix}-{name}.parquet").read().to_pylist()
-        return rows
+    def read(self, folder: str, name: str, columns: Sequence[str] | None = None) -> pa.Table:
+        """Return columns of a file of the range."""
+        file = shards.open_file(self._store, f"{self._stage}/{folder}/{self._index:05d}{name}.parquet")
+        return file.read(columns=columns)
+
+    def _restricted(self, table: pa.Table) -> pa.Table:
+        return table if self._some is None else table.filter(pc.is_in(table["video_id"], value_set=self._some))

@@ -14,7 +14,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from resplice.io import shards
 from resplice.io.context import Context
 from resplice.io.inventory import IndexedRange
 from resplice.io.live import LiveRow, Spill, read_spills, rows_of
@@ -63,25 +62,6 @@ def segment_of(result: LiveRow, raw_names: frozenset[str] | None) -> Segment | N
     return read_row_or_none(result.name, raw_names) if result.origin == HISTORY else parse_stem(result.name)
 
 
-class _Part(IndexedRange):
-    """Some videos of a range's index as records."""
-
-    def __init__(self, context: Context, index: int, videos: pa.Array) -> None:
-        self._videos = videos
-        super().__init__(context, index)
-
-    def _read_rows(self, context: Context, index: int) -> list[dict[str, Any]]:
-        key = f"{context.stage('baseline')}/rows/{index:05d}.parquet"
-        return self._some(shards.open_file(self._store, key).read(columns=["id", "video_id"]))
-
-    def _table(self, name: str) -> list[dict[str, Any]]:
-        return self._some(shards.open_file(self._store, f"{self._prefix}-{name}.parquet").read())
-
-    def _some(self, table: pa.Table) -> list[dict[str, Any]]:
-        rows: list[dict[str, Any]] = table.filter(pc.is_in(table["video_id"], value_set=self._videos)).to_pylist()
-        return rows
-
-
 class JoinedRange:
     """The videos of one range, by column: `facts` (a row a video, sorted), `rows`, `results` with their stems.
 
@@ -92,9 +72,12 @@ class JoinedRange:
         self._context = context
         self._index = index
         self._batches = read_spills(context.workspace.store, spills)
-        self.facts = self._read("videos")
-        self.rows = self._read("rows", ["video_id", "segment_file"])
-        self.results = pa.concat_tables([_NO_RESULTS, *(_with_stems(*one) for one in self._batches)])
+        self._whole = IndexedRange(context, index)
+        self.facts = self._whole.read("index", "-videos")
+        self.rows = self._whole.rows_table("video_id", "segment_file")
+        raw = self._whole.read("index", f"-{RAW}", ["video_id", "split_like"])
+        odd = raw.filter(raw["split_like"])["video_id"].combine_chunks()
+        self.results = pa.concat_tables([_NO_RESULTS, *(_with_stems(*one, odd) for one in self._batches)])
         self.strays = int((~settled.within(self.results["video_id"], self.ids)).sum())
 
     @property
@@ -108,20 +91,15 @@ class JoinedRange:
         return settled.settle(self.ids, self.rows, self.results)
 
     def right_tars(self) -> np.ndarray:
-        """Return which videos have a readable transcribed tar of just the members that their plain rows want."""
-        members = self._read("members", ["video_id", "tar", "name"])
-        members = members.filter(pc.equal(members["tar"], TRANSCRIBED))
-        right = settled.right_tars(self.ids, self.rows, self.settled.stems, members)
-        readable: np.ndarray = self.facts["transcribed_tar"].to_numpy() == OK
-        right &= readable
-        return right
+        """Return which videos have a readable transcribed tar of just the members that their rows want."""
+        return settled.right_tars(self.ids, self.rows, self._whole.read("index", f"-{TRANSCRIBED}"))
 
     def views(self, wanted: np.ndarray) -> Iterator[VideoView]:
         """Yield some of the videos, sorted; `wanted` tells of each whether it is one of them."""
         videos = self.ids.filter(pa.array(wanted)).combine_chunks()
         if not len(videos):
             return
-        part = _Part(self._context, self._index, videos)
+        part = IndexedRange(self._context, self._index, videos)
         rows, raw, transcribed = part.rows(), part.tars(RAW), part.tars(TRANSCRIBED)
         results: dict[str, list[LiveRow]] = {}
         for spill, batch in self._batches:
@@ -133,12 +111,14 @@ class JoinedRange:
             yield VideoView(id_, facts, rows.get(id_, []), *raw.get(id_, nothing), *transcribed.get(id_, nothing),
                             results.get(id_, []))  # fmt: skip
 
-    def _read(self, name: str, columns: list[str] | None = None) -> pa.Table:
-        key = f"{self._context.stage('baseline')}/index/{self._index:05d}-{name}.parquet"
-        return shards.open_file(self._context.workspace.store, key).read(columns=columns)
 
-
-def _with_stems(spill: Spill, batch: pa.RecordBatch) -> pa.Table:
-    stems = settled.plain_stems(batch["segment_file"], ".flac" if spill.origin == HISTORY else "")
-    columns = [batch["video_id"], stems, batch["status"], batch["reasons"]]
-    return pa.table(columns, schema=_NO_RESULTS.schema)
+def _with_stems(spill: Spill, batch: pa.RecordBatch, odd: pa.Array) -> pa.Table:
+    """Return results with their stems, null where they are not told by column; `odd` videos have raw FLACs that are
+    named as splits are.
+    """
+    stems = batch["segment_file"]
+    if spill.origin == HISTORY:
+        stems, unsure = settled.plain_stems(stems)
+        if pc.any(unsure).as_py():
+            stems = pc.if_else(pc.and_(unsure, pc.is_in(batch["video_id"], value_set=odd)), None, stems)
+    return pa.table([batch["video_id"], stems, batch["status"], batch["reasons"]], schema=_NO_RESULTS.schema)

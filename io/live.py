@@ -5,14 +5,14 @@ What crosses the shuffle is where a range's rows lie, not the rows.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from resplice.io import shards, snapshots
+from resplice.io import arrows, shards, snapshots
 from resplice.io.context import Context
 from resplice.io.store import Store
 from resplice.transforms.ranges import range_of
@@ -20,6 +20,10 @@ from resplice.transforms.records import Damage, UserError
 from resplice.transforms.replace import HISTORY, Shard
 
 UNJUDGED = "unjudged"
+MAX_SHARDS = 256
+MAX_ROWS = 100_000
+Group: TypeAlias = tuple[int, tuple[Shard, ...]]
+"""Some shards that follow one another, and the rank of the first."""
 
 
 @dataclass(frozen=True)
@@ -67,27 +71,37 @@ def read_shard(context: Context, shard: Shard) -> pa.Table:
     return snapshots.without(table, shard.drop)
 
 
-class IndexShard:
-    """Spill one shard by range: (rank, shard) → (range, Spill) for each range that it has rows of."""
+def groups(shards_: Iterable[Shard]) -> list[Group]:
+    """Return shards in groups that are read together: of one origin and run, in their order, at most 256 shards and
+    about 100,000 rows (one larger shard alone), whoever works on them.
+    """
+    found: list[tuple[int, list[Shard]]] = []
+    rows = 0
+    for rank, shard in enumerate(shards_):
+        last = found[-1][1] if found else []
+        same = last and (last[0].origin, last[0].run_id) == (shard.origin, shard.run_id)
+        if same and len(last) < MAX_SHARDS and rows + shard.rows <= MAX_ROWS:
+            last.append(shard)
+            rows += shard.rows
+        else:
+            found.append((rank, [shard]))
+            rows = shard.rows
+    return [(rank, tuple(group)) for rank, group in found]
+
+
+class IndexShards:
+    """Spill a group of shards by range: (rank, shards) → (range, Spill) for each range that they have rows of."""
 
     def __init__(self, context: Context, stage: str, bounds: Sequence[str]) -> None:
         self._context = context
         self._folder = context.passing(stage)
         self._bounds = bounds
 
-    def __call__(self, ranked: tuple[int, Shard]) -> Iterator[tuple[int, Spill]]:
-        """Index the shard."""
-        rank, shard = ranked
-        table = self._normalised(read_shard(self._context, shard), shard)
-        ids = table.column("video_id").combine_chunks().dictionary_encode()
-        of_id = [range_of(self._bounds, video) for video in ids.dictionary.to_pylist()]
-        ranges = pc.take(pa.array(of_id, pa.int64()), ids.indices) if of_id else pa.array([], pa.int64())
-        table = shards.sorted_by(table.append_column("range", ranges), "range", "video_id")
-        key = f"{self._folder}/{rank:05d}.arrow"
-        batches = list(_by_range(table))
-        self._context.workspace.store.replace(key, _arrow_file([batch for _, batch in batches], table.schema), None)
-        for number, (index, batch) in enumerate(batches):
-            yield index, Spill(rank, key, number, shard.origin, shard.run_id, batch.num_rows)
+    def __call__(self, group: Group) -> Iterator[tuple[int, Spill]]:
+        """Index the shards of the group."""
+        rank, together = group
+        table = pa.concat_tables([self._normalised(read_shard(self._context, shard), shard) for shard in together])
+        yield from spilled(self._context, f"{self._folder}/{rank:05d}.arrow", table, self._bounds, group)
 
     def _normalised(self, table: pa.Table, shard: Shard) -> pa.Table:
         """Map the historical spelling of statuses; what is none of them is a result without a status."""
@@ -106,32 +120,36 @@ class IndexShard:
         )
 
 
+def spilled(
+    context: Context, key: str, table: pa.Table, bounds: Sequence[str], group: Group
+) -> Iterator[tuple[int, Spill]]:
+    """Write what was read of a group by range of its `video_id`, the rows of a range in one record batch of the Arrow
+    file `key`; yield each range and where its rows lie.
+    """
+    ids = table.column("video_id").combine_chunks().dictionary_encode()
+    ranges = pa.array([range_of(bounds, video) for video in ids.dictionary.to_pylist()], pa.int64()).take(ids.indices)
+    table = shards.sorted_by(table.append_column("range", ranges), "range", "video_id")
+    found = list(_by_range(table))
+    schema = table.schema.remove(table.schema.get_field_index("range"))
+    context.workspace.store.replace(key, arrows.file_of([batch for _, batch in found], schema), None)
+    rank, (first, *_) = group
+    for number, (index, batch) in enumerate(found):
+        yield index, Spill(rank, key, number, first.origin, first.run_id, batch.num_rows)
+
+
 def _by_range(table: pa.Table) -> Iterator[tuple[int, pa.RecordBatch]]:
     if not len(table):
         return
-    counts = pc.run_end_encode(table.column("range").combine_chunks())
-    start = 0
-    for index, end in zip(counts.values.to_pylist(), counts.run_ends.to_pylist(), strict=True):
+    runs, table, start = pc.run_end_encode(table.column("range").combine_chunks()), table.drop_columns("range"), 0
+    for index, end in zip(runs.values.to_pylist(), runs.run_ends.to_pylist(), strict=True):
         yield index, table.slice(start, end - start).combine_chunks().to_batches()[0]
         start = end
 
 
-def _arrow_file(batches: Sequence[pa.RecordBatch], schema: pa.Schema) -> bytes:
-    sink = io.BytesIO()
-    with pa.ipc.new_file(sink, schema) as writer:
-        for batch in batches:
-            writer.write_batch(batch)
-    return sink.getvalue()
-
-
 def read_spills(store: Store, spills: Iterable[Spill]) -> list[tuple[Spill, pa.RecordBatch]]:
-    """Return spills in the order of the shards, each with its rows: video_id, segment_file, status, reasons, range."""
-    return [(spill, _read(store, spill)) for spill in sorted(spills, key=lambda spill: spill.rank)]
-
-
-def _read(store: Store, spill: Spill) -> pa.RecordBatch:
-    with pa.ipc.open_file(io.BufferedReader(shards.BlobFile(store.open(spill.key)), 1 << 16)) as file:
-        return file.get_batch(spill.batch)
+    """Return spills in the order of the shards, each with its rows: video_id, segment_file, status, reasons."""
+    ranked = sorted(spills, key=lambda spill: spill.rank)
+    return [(spill, arrows.batch_of(store, spill.key, spill.batch)) for spill in ranked]
 
 
 def rows_of(spill: Spill, batch: pa.RecordBatch) -> Iterator[LiveRow]:
@@ -141,10 +159,26 @@ def rows_of(spill: Spill, batch: pa.RecordBatch) -> Iterator[LiveRow]:
         yield LiveRow(video, name, status, why, spill.origin, spill.run_id)
 
 
-def count_videos(context: Context, shard: Shard) -> dict[str, int]:
-    """Return how many rows of each video a shard holds, without those that it drops; null is the video ""."""
-    ids = pc.fill_null(read_ids(context, shard), "")
-    return {video: rows for video, rows in counted(ids) if video not in shard.drop}
+class CountVideos:
+    """Count the rows of each video in a group of shards: (rank, shards) → (range, Spill) of `video_id, rows`; a null id
+    is "".
+    """
+
+    def __init__(self, context: Context, stage: str, bounds: Sequence[str]) -> None:
+        self._context = context
+        self._folder = context.passing(stage)
+        self._bounds = bounds
+
+    def __call__(self, group: Group) -> Iterator[tuple[int, Spill]]:
+        """Count the shards of the group."""
+        rank, together = group
+        table = pa.concat_tables([self._counts(shard) for shard in together])
+        yield from spilled(self._context, f"{self._folder}/count-{rank:05d}.arrow", table, self._bounds, group)
+
+    def _counts(self, shard: Shard) -> pa.Table:
+        counts = pc.value_counts(pc.fill_null(read_ids(self._context, shard), ""))
+        table = pa.table([counts.field("values"), counts.field("counts")], ["video_id", "rows"])
+        return snapshots.without(table, shard.drop)
 
 
 def counted(ids: pa.ChunkedArray) -> Iterator[tuple[str, int]]:

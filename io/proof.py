@@ -58,13 +58,13 @@ class Cover:
 def _validated(videos: JoinedRange, plain: np.ndarray) -> pa.Table:
     """Return the coverage of settled videos of which the run planned and refused nothing: each row has its verdict."""
     mask = pa.array(settled.within(videos.rows["video_id"], videos.ids.filter(pa.array(plain))))
-    rows, stems, number = (one.filter(mask) for one in (videos.rows, videos.settled.stems, videos.settled.result))
+    rows, number = videos.rows.filter(mask), videos.settled.result.filter(mask)
     status, reasons = (videos.results[name].take(number) for name in ("status", "reasons"))
     nothing = pa.nulls(len(rows), pa.string())
     columns = {
         "video_id": rows["video_id"],
         "segment_file": rows["segment_file"],
-        "stem": stems,
+        "stem": rows["stem"],
         "bucket": pa.repeat(str(Bucket.VALIDATED), len(rows)),
         "status": pc.if_else(pc.equal(status, UNJUDGED), None, status),
         "reason": nothing,

@@ -1,19 +1,21 @@
 """The user's database: transcription rows and video statuses, read-only until `finalize`.
 
-SQLAlchemy writes the SQL. The inventory reads by column (`columnar`), the few whole rows that repair needs by row.
+SQLAlchemy writes the SQL. The inventory reads tables by column (`columnar`), the few rows that repair needs by row.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import sqlalchemy as sa
 
-from resplice.io import columnar
+from resplice.io import columnar, rowtable
 from resplice.io.database import connect, exported, patiently, reading, version
 from resplice.io.tables import Table, reflect, videos_table
 from resplice.io.values import json_values, number, row_id, shown, text, texts
@@ -80,7 +82,7 @@ class Rows:
     def check_snapshot(self) -> None:
         """Raise SnapshotLost if the state that this reader reads is gone."""
         if self._snapshot:
-            patiently(lambda: list(self._pages(sa.select(sa.literal(1).label("one")), False)))
+            patiently(lambda: list(self._pages(sa.select(sa.literal(1).label("one")))))
 
     def counts(self) -> list[tuple[str, int]]:
         """Return (video_id, rows), sorted by code point; rows without a video_id stand under ""."""
@@ -106,13 +108,46 @@ class Rows:
             found |= {video: statuses[video] for video in part if video in statuses}
         return found
 
+    def table(self, after: str | None = None, until: str | None = None, ids: Iterable[str] | None = None) -> pa.Table:
+        """Return the rows `among` ids, or else `between` two, in that order, as `rowtable` has them."""
+        source, where = self._rows_table(), self._between(after, until) if ids is None else self._among(ids)
+        if source.columnar:
+            with suppress(columnar.Unfit):
+                return self._by_column(source, self._query(source, where(None)), ids)
+        return rowtable.of_rows(self.between(after, until) if ids is None else self.among(ids), self.id_type)
+
+    def _by_column(self, source: Table, query: sa.Select[*tuple[Any, ...]], ids: Iterable[str] | None) -> pa.Table:
+        kind = self.id_type
+        try:
+            with closing(columnar.batches(self._engine, query, self._snapshot)) as batches:
+                parts = [rowtable.of_batch(batch, self._columns, source.kinds, kind) for batch in batches]
+        except pa.ArrowException as error:  # more text than an array of it holds
+            raise columnar.Unfit(str(error)) from error
+        table = pa.concat_tables([rowtable.schema(kind).empty_table(), *parts])
+        return table if ids is None else table.filter(pc.is_in(table["video_id"], pa.array(list(ids), pa.string())))
+
     def between(self, after: str | None, until: str | None) -> Iterator[Row]:
         """Yield the rows of video ids in (after, until], sorted by video and id; no bound: from or to the end.
 
         Rows without a video_id come with the range that has no lower bound.
         """
-        table = self._rows_table()
-        key = table.key(self._columns.video_id)
+        return self._resumed(self._rows_table(), self._between(after, until))
+
+    def among(self, video_ids: Iterable[str]) -> Iterator[Row]:
+        """Yield the rows of some videos, sorted by video and id; "" is the id of rows that have none."""
+        wanted = frozenset(video_ids)
+        return (row for row in self._resumed(self._rows_table(), self._among(wanted)) if row.video_id in wanted)
+
+    def of(self, video_ids: Sequence[str]) -> dict[str, list[Row]]:
+        """Return the rows of some videos; a video without rows has an empty list."""
+        found: dict[str, list[Row]] = {video: [] for video in video_ids}
+        for first in range(0, len(video_ids), _IN):
+            for row in self.among(video_ids[first : first + _IN]):
+                found[row.video_id].append(row)
+        return found
+
+    def _between(self, after: str | None, until: str | None) -> _Where:
+        key = self._rows_table().key(self._columns.video_id)
 
         def where(last: str | None) -> list[sa.ColumnElement[bool]]:
             lower = after if last is None else last
@@ -121,58 +156,50 @@ class Rows:
                 found.append(key <= until if found else sa.or_(key <= until, key.is_(None)))
             return found
 
-        return self._resumed(table, where)
+        return where
 
-    def among(self, video_ids: Iterable[str], by_column: bool = True) -> Iterator[Row]:
-        """Yield the rows of some videos, sorted by video and id; "" is the id of rows that have none."""
-        wanted, table, name = frozenset(video_ids), self._rows_table(), self._columns.video_id
+    def _among(self, video_ids: Iterable[str]) -> _Where:
+        table, name, wanted = self._rows_table(), self._columns.video_id, frozenset(video_ids)
 
         def where(last: str | None) -> list[sa.ColumnElement[bool]]:
             left = sorted(video for video in wanted if last is None or video > last)
             some = table.is_one_of(name, left)
             return [sa.or_(some, table.key(name).is_(None)) if "" in left else some]
 
-        return (row for row in self._resumed(table, where, by_column) if row.video_id in wanted)
+        return where
 
-    def of(self, video_ids: Sequence[str]) -> dict[str, list[Row]]:
-        """Return the rows of some videos; a video without rows has an empty list."""
-        found: dict[str, list[Row]] = {video: [] for video in video_ids}
-        for first in range(0, len(video_ids), _IN):
-            for row in self.among(video_ids[first : first + _IN], by_column=False):
-                found[row.video_id].append(row)
-        return found
-
-    def _resumed(self, table: Table, where: _Where, by_column: bool = True) -> Iterator[Row]:
+    def _resumed(self, table: Table, where: _Where) -> Iterator[Row]:
         """Yield the rows that fulfil `where(None)`; if the connection is lost, go on behind the last whole video.
 
         `where(last)` leaves those of the videos up to `last`. Behind a video, not behind a row: ids need not be unique.
         """
         last: str | None = None
-        stuck, by_column = 0, by_column and table.columnar
+        stuck = 0
         while True:
             whole: list[Row] = []
             try:
-                for row in self._begun(table, where(last), by_column):
+                for row in self._begun(table, where(last)):
                     if whole and row.video_id != whole[0].video_id:
                         yield from whole
                         stuck, last, whole = 0, whole[0].video_id, []
                     whole.append(row)
                 yield from whole
                 return
-            except columnar.Unfit:
-                by_column = False
             except Unavailable as error:
                 stuck += 1
                 if isinstance(error, SnapshotLost) or stuck > _STUCK:
                     raise
 
-    def _begun(self, table: Table, where: list[sa.ColumnElement[bool]], by_column: bool) -> Iterator[Row]:
+    def _begun(self, table: Table, where: list[sa.ColumnElement[bool]]) -> Iterator[Row]:
         """Yield rows in order; wait until the database is there and has given the first ones."""
+        query = self._query(table, where)
+        pages = patiently(lambda: _started(self._pages(query)))
+        return (row for page in pages for row in self._page(table, page))
+
+    def _query(self, table: Table, where: list[sa.ColumnElement[bool]]) -> sa.Select[*tuple[Any, ...]]:
         columns = [table.selected(name) for name in table.kinds]
         order = [table.key(self._columns.video_id).nulls_first(), table.order(self._columns.id)]
-        query = sa.select(*columns).select_from(table.table).where(*where).order_by(*order)
-        pages = patiently(lambda: _started(self._pages(query, by_column)))
-        return (row for page in pages for row in self._page(table, page))
+        return sa.select(*columns).select_from(table.table).where(*where).order_by(*order)
 
     def _statuses(self, table: Table, where: list[sa.ColumnElement[bool]]) -> dict[str, str | None]:
         columns = (table.selected(name) for name in (self._videos.video_id, self._videos.validation_status))
@@ -183,20 +210,16 @@ class Rows:
         }
 
     def _all(self, query: sa.Select[*tuple[Any, ...]], by_column: bool = True) -> list[tuple[Any, ...]]:
-        def fetch(by_column: bool) -> list[tuple[Any, ...]]:
-            pages = self._pages(query, by_column)
+        def fetch(pages: Iterable[_Page]) -> list[tuple[Any, ...]]:
             return [row for page in pages for row in zip(*page.values(), strict=True)]
 
         if by_column:
             with suppress(columnar.Unfit):
-                return fetch(True)
-        return patiently(lambda: fetch(False))
+                return fetch(columnar.pages(self._engine, query, self._snapshot))
+        return patiently(lambda: fetch(self._pages(query)))
 
-    def _pages(self, query: sa.Select[*tuple[Any, ...]], by_column: bool) -> Iterator[_Page]:
+    def _pages(self, query: sa.Select[*tuple[Any, ...]]) -> Iterator[_Page]:
         """Yield the rows of a query, some at a time, by column."""
-        if by_column:
-            yield from columnar.pages(self._engine, query, self._snapshot)
-            return
         with reading(self._engine, self._snapshot) as connection:
             result = connection.execution_options(yield_per=_PAGE).execute(query)
             names = list(result.keys())

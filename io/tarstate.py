@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Protocol
 
 from resplice.io import tars
 from resplice.io.fetch import brought
@@ -126,30 +125,18 @@ def _info(head: bytes) -> StreamInfo | None:
         return None
 
 
-class Known(Protocol):
-    """What was found in tars before."""
-
-    def state(self, kind: str, video_id: str, head: Head) -> TarState | None:
-        """Return what a tar is, if this version of it is known."""
-        ...
-
-
 @dataclass(frozen=True)
 class Side:
-    """The tars of one kind: where they are, the object of each video that has one, and what is known of them."""
+    """The tars of one kind: where they are, and the object of each video that has one."""
 
     kind: str
     store: Store
     heads: Mapping[str, Head]
-    known: Known | None = None
 
     def open(self, video_id: str) -> TarState:
-        """Walk the headers of a video's tar, unless it is known; without an object it is missing."""
+        """Walk the headers of a video's tar; without an object it is missing."""
         head = self.heads.get(video_id)
-        if head is None:
-            return TarState()
-        known = self.known.state(self.kind, video_id, head) if self.known else None
-        return known or open_tar(self.store, head.key, video_id, self.kind, head)
+        return TarState() if head is None else open_tar(self.store, head.key, video_id, self.kind, head)
 
 
 def open_sides(videos: Sequence[str], *sides: Side) -> Iterator[tuple[TarState, ...]]:

@@ -13,28 +13,30 @@ from __future__ import annotations
 import errno
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from operator import attrgetter, itemgetter
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from resplice.io import documents, live, probe, refusals, shards, snapshots
+from resplice.io import documents, listing, live, probe, refusals, shards, snapshots
 from resplice.io.context import Context
 from resplice.io.former import earlier
-from resplice.io.inventory import VIDEO_SCHEMA, Inventory, RangeWork
+from resplice.io.freezing import Freeze
+from resplice.io.inventory import VIDEO_SCHEMA, Inventory
 from resplice.io.progress import by_marks, marked
-from resplice.io.store import Head, Store
+from resplice.io.tarstate import RAW, TRANSCRIBED
 from resplice.io.values import shown
 from resplice.pipelines import launch
 from resplice.pipelines.config import Resolved
 from resplice.pipelines.launch import Session
 from resplice.transforms import provenance
-from resplice.transforms.ranges import limits, partition, range_of
+from resplice.transforms.affected import MISSING
 from resplice.transforms.records import SnapshotLost, UserError
 from resplice.transforms.replace import Shard
 
@@ -88,15 +90,17 @@ def _read(session: Session) -> int:
 def _read_state(session: Session, snapshot: str) -> int:
     context = session.context
     session.note("baseline: listing tars, rows and historical results")
-    works, frozen = divide(context, snapshot)
+    listed = f"{context.passing('baseline')}/listed.arrow"
+    frozen, former = divide(context, listed, snapshot), earlier(context)
     refusals.put(
         context.workspace.store, f"{context.stage('baseline')}/world.json", provenance.document(asdict(frozen))
     )
-    session.note(f"baseline: reading the corpus in {len(works)} ranges, {len(frozen.history)} historical shards")
-    parts = 2 * len(works) + len(frozen.history)
+    ranges = len(frozen.bounds) + 1
+    session.note(f"baseline: reading the corpus in {ranges} ranges, {len(frozen.history)} historical shards")
+    parts = 2 * ranges + len(live.groups(frozen.history))
     with session.progress(by_marks(context, "baseline", parts)), session.pipeline() as pipeline:
-        build(pipeline, context, works, frozen)
-    return len(works)
+        build(pipeline, context, frozen, Inventory(context, frozen.bounds, listed, snapshot, former))
+    return ranges
 
 
 @dataclass(frozen=True)
@@ -117,63 +121,24 @@ def load_world(context: Context) -> World:
     return World(tuple(value["bounds"]), history, value["rows_version"])
 
 
-def build(pipeline: Any, context: Context, works: Sequence[RangeWork], frozen: World) -> Any:
+def build(pipeline: Any, context: Context, frozen: World, inventory: Inventory) -> Any:
     """Compose the pipeline: inventory the ranges, count the historical rows, join both by range."""
     from resplice.transforms.steps import JoinByKey, Work, source
 
-    marks = partial(marked, context, "baseline")
+    marks, count = partial(marked, context, "baseline"), live.CountVideos(context, "baseline", frozen.bounds)
     ranges = (
         pipeline
-        | "Ranges" >> source(works)
-        | "Inventory" >> Work(marks("range", Inventory(context), attrgetter("index")), "Read")
+        | "Ranges" >> source(range(len(frozen.bounds) + 1))
+        | "Inventory" >> Work(marks("range", inventory), "Read")
     )
     counts = (
         pipeline
-        | "HistoryShards" >> source(frozen.history)
-        | "CountHistory" >> Work(marks("history", CountHistory(context, frozen.bounds), attrgetter("source")), "Count")
+        | "HistoryShards" >> source(live.groups(frozen.history))
+        | "CountHistory" >> Work(marks("history", count, itemgetter(0)), "Count")
     )
     return {"range": ranges, "history": counts} | "Freeze" >> JoinByKey(
         marks("freeze", Freeze(context), itemgetter(0)), "Write"
     )
-
-
-class CountHistory:
-    """Count the rows of each video of one historical shard: shard → (range, (video_id, rows))."""
-
-    def __init__(self, context: Context, bounds: Sequence[str]) -> None:
-        self._context = context
-        self._bounds = bounds
-
-    def __call__(self, shard: Shard) -> Iterator[tuple[int, tuple[str, int]]]:
-        """Count one shard."""
-        for video, count in live.count_videos(self._context, shard).items():
-            yield range_of(self._bounds, video), (video, count)
-
-
-class Freeze:
-    """Write the videos of one range with their historical rows."""
-
-    def __init__(self, context: Context) -> None:
-        self._context = context
-
-    def __call__(self, joined: tuple[int, dict[str, Iterable[Any]]]) -> Iterator[int]:
-        """Write one range; a video that only history knows gets a row of its own."""
-        index, sides = joined
-        counts: Counter[str] = Counter()
-        for video, count in sides["history"]:
-            counts[video] += count
-        store, stage = self._context.workspace.store, self._context.stage("baseline")
-        found = shards.open_file(store, f"{stage}/index/{index:05d}-found.parquet").read().to_pylist()
-        videos = {row["video_id"]: row for row in found}
-        for video in counts.keys() - videos.keys():
-            videos[video] = {"video_id": video, "rows": 0, "split_rows": 0, "raw_tar": "missing",
-                             "transcribed_tar": "missing", "rows_digest": provenance.rows_digest([])}  # fmt: skip
-        for video, row in videos.items():
-            row["historical_rows"] = counts[video]
-        table = pa.Table.from_pylist([videos[video] for video in sorted(videos)], VIDEO_SCHEMA)
-        data = shards.encode(table, self._context.run.metadata())
-        refusals.put(store, f"{stage}/index/{index:05d}-videos.parquet", data)
-        yield len(videos)
 
 
 def check_places(context: Context) -> None:
@@ -196,41 +161,21 @@ def check_case(folder: Path) -> None:
         raise UserError(f"corpus.workspace: {folder} is on a file system that does not tell `a` from `A`; use another")
 
 
-def divide(context: Context, snapshot: str = "") -> tuple[list[RangeWork], World]:
-    """List the corpus, its rows in one state of the database, and divide its ids into ranges."""
+def divide(context: Context, listed: str, snapshot: str = "") -> World:
+    """List the corpus, its rows in one state of the database, and divide its ids into ranges: what lies in each is
+    written as the object `listed`.
+    """
     rows = context.rows_at(snapshot)
     version = rows.version
     counts = {shown(video): count for video, count in rows.counts()}
     statuses = {shown(video): status for video, status in rows.statuses().items()}
-    raw = _tars(context.raw.store, ".tar")
-    transcribed = _tars(context.transcribed.store, "_transcribed.tar")
-    bounds = partition({video: counts.get(video, 0) for video in {*counts, *statuses, *raw, *transcribed}})
+    places = {RAW: context.raw.store, TRANSCRIBED: context.transcribed.store}
+    sides = {kind: listing.tars(place, listing.SUFFIXES[kind]) for kind, place in places.items()}
+    found = listing.joined(counts, statuses, sides)
+    bounds = listing.divided(found)
+    listing.write(context.workspace.store, listed, found, bounds)
     history = snapshots.found_history(context.validation.store, context.settings.history.status_column)
-    former = earlier(context)
-    works = []
-    sides = [_by_range(side, bounds) for side in (raw, transcribed, statuses, counts)]
-    for index in range(len(bounds) + 1):
-        in_raw, in_transcribed, with_status, with_rows = (side.get(index, ()) for side in sides)
-        ids = None if rows.by_range else tuple(video for video, _ in with_rows)
-        after, until = limits(bounds, index)
-        known = tuple(key for one in former for key in one.keys(after, until))
-        works.append(RangeWork(index, after, until, in_raw, in_transcribed, with_status, known, ids, snapshot))
-    return works, World(bounds, tuple(history), version)
-
-
-def _tars(store: Store, suffix: str) -> dict[str, Head]:
-    return {
-        shown(head.key.removesuffix(suffix)): head
-        for head in store.list()
-        if head.key.endswith(suffix) and "/" not in head.key and head.key != suffix
-    }
-
-
-def _by_range(side: dict[str, Any], bounds: Sequence[str]) -> dict[int, tuple[tuple[str, Any], ...]]:
-    found: dict[int, list[tuple[str, Any]]] = {}
-    for video in sorted(side):
-        found.setdefault(range_of(bounds, video), []).append((video, side[video]))
-    return {index: tuple(entries) for index, entries in found.items()}
+    return World(bounds, tuple(history), version)
 
 
 def _remove_former(context: Context, ranges: int) -> None:
@@ -254,9 +199,8 @@ def _assemble(context: Context, ranges: int) -> dict[str, Any]:
             for index in range(ranges):
                 table = shards.open_file(store, f"{stage}/index/{index:05d}-videos.parquet").read()
                 writer.write_table(table.replace_schema_metadata(context.run.metadata()))
-                for row in table.to_pylist():
-                    _add(totals, row)
-                    statuses[row["validation_status"] or ""] += 1
+                _add(totals, table)
+                statuses.update(dict(live.counted(pc.fill_null(table["validation_status"], ""))))
         store.replace(f"{stage}/videos.parquet", path, None)
     names = ("videos", "rows", "split_rows", "raw_tars", "transcribed_tars", "tar_segments", "tar_transcriptions",
              "historical_rows")  # fmt: skip
@@ -264,12 +208,12 @@ def _assemble(context: Context, ranges: int) -> dict[str, Any]:
             **{name: totals[name] for name in names}}  # fmt: skip
 
 
-def _add(totals: Counter[str], row: dict[str, Any]) -> None:
-    totals["videos"] += 1
+def _add(totals: Counter[str], table: pa.Table) -> None:
+    totals["videos"] += len(table)
     for name in ("rows", "split_rows", "tar_segments", "tar_transcriptions", "historical_rows"):
-        totals[name] += row[name] or 0
-    totals["raw_tars"] += row["raw_tar"] != "missing"
-    totals["transcribed_tars"] += row["transcribed_tar"] != "missing"
+        totals[name] += pc.sum(table[name]).as_py() or 0
+    for kind in (RAW, TRANSCRIBED):
+        totals[f"{kind}_tars"] += pc.sum(pc.not_equal(table[f"{kind}_tar"], MISSING)).as_py() or 0
 
 
 def _say(session: Session, facts: dict[str, Any]) -> None:

@@ -72,7 +72,7 @@ def make(session: Session, wave: Selection) -> None:
     refusals.put(store, f"{stage}/asked.json", provenance.document({**asked, "base": base.number}))
     world = load_world(context)
     session.note(f"plan: comparing {len(world.bounds) + 1} ranges with the live results of snapshot {base.number}")
-    parts = len(live_shards(base, world.history)) + len(world.bounds) + 1
+    parts = len(live.groups(live_shards(base, world.history))) + len(world.bounds) + 1
     with session.progress(by_marks(context, "plan", parts)):
         with session.pipeline() as pipeline:
             build(pipeline, context, world, base)
@@ -119,10 +119,10 @@ def by_range(pipeline: Any, context: Context, stage: str, world: World, shards_:
     """Compose what plan and verify share: the ranges, and the live results indexed by range."""
     from resplice.transforms.steps import Work, source
 
-    index = live.IndexShard(context, stage, world.bounds)
+    index = live.IndexShards(context, stage, world.bounds)
     spills = (
         pipeline
-        | "LiveShards" >> source(list(enumerate(shards_)))
+        | "LiveShards" >> source(live.groups(shards_))
         | "IndexResults" >> Work(marked(context, stage, "shard", index, itemgetter(0)), "Index")
     )
     ranges = pipeline | "Ranges" >> source([(index, index) for index in range(len(world.bounds) + 1)])

@@ -19,7 +19,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from resplice.io import refusals, shards, sidecars, snapshots, spans
+from resplice.io import live, refusals, shards, sidecars, snapshots, spans
 from resplice.io.context import Context
 from resplice.io.gather import Gather, collect, gathered
 from resplice.io.judging import refused_in
@@ -67,7 +67,7 @@ def verify(session: Session) -> None:
     latest = snapshots.latest(context.workspace.store)
     session.note(f"verify: covering {len(world.bounds) + 1} ranges with snapshot {latest.number}")
     live_ = live_now(context, latest)
-    parts = len(live_) + len(world.bounds) + 1
+    parts = len(live.groups(live_)) + len(world.bounds) + 1
     with session.progress(by_marks(context, "verify", parts)):
         with session.pipeline() as pipeline:
             build(pipeline, context, world, live_, standings(context, world, latest))

@@ -45,15 +45,13 @@ def index(corpus: Corpus, run: str) -> dict[str, list[dict[str, Any]]]:
 
 
 def unknown(corpus: Corpus) -> set[str]:
-    """Return the tars of which the index can say nothing: those without members, or that cannot be read."""
-    files = index(corpus, "r")
-    members = {(row["video_id"], row["tar"]) for name, rows in files.items() if "-members" in name for row in rows}
+    """Return the tars of which the index can say nothing: those that cannot be read."""
     suffixes = {"raw": ".tar", "transcribed": "_transcribed.tar"}
     return {
         row["video_id"] + suffix
-        for row in files["videos.parquet"]
+        for row in index(corpus, "r")["videos.parquet"]
         for kind, suffix in suffixes.items()
-        if row[f"{kind}_tar"] != "missing" and (row["video_id"], kind) not in members
+        if row[f"{kind}_tar"] == "unreadable"
     }
 
 
@@ -87,13 +85,12 @@ def test_a_refreshed_baseline_reads_what_changed_and_forgets_nothing(again: Corp
 def test_what_another_version_of_the_code_has_read_is_read_again(
     again: Corpus, opened: set[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    key = "runs/r/baseline/index/00000-members.parquet"
+    key = "runs/r/baseline/index/00000-raw.parquet"
     store = LocalStore(str(again.workspace))
     table = shards.open_file(store, key).read()
     store.replace(key, shards.encode(table, {"code_version": "0.0.0"}), None)
     assert again("baseline", run_id="second") == 0
-    videos = {row["video_id"] for row in table.to_pylist()}
-    assert {name for name in opened if name.removesuffix(".tar").removesuffix("_transcribed") in videos}
+    assert opened == {f"{video}.tar" for video in table["video_id"].to_pylist()} | unknown(again)
 
 
 @given(st.lists(st.text(min_size=1), unique=True, max_size=6), st.lists(st.text(min_size=1), unique=True), st.text())

@@ -14,12 +14,14 @@ from corpus import Corpus
 from resplice.io import judging, merging, snapshots, work
 from resplice.io.context import Context
 from resplice.io.engines import chain_of
+from resplice.io.inventory import Inventory
 from resplice.io.merging import CheckDrift
 from resplice.io.store import Place
 from resplice.pipelines import baseline, exchange, merge, plan, repair, validate, verify
 from resplice.pipelines.config import resolve
 from resplice.transforms.provenance import Run
 
+LISTED = "listed.arrow"
 Build = Callable[[Any, Context], Any]
 
 
@@ -48,8 +50,8 @@ def graph_of(build: Build, context: Context) -> Graph:
 
 
 def build_baseline(pipeline: Any, context: Context) -> Any:
-    works, world = baseline.divide(context)
-    return baseline.build(pipeline, context, works, world)
+    world = baseline.divide(context, LISTED)
+    return baseline.build(pipeline, context, world, Inventory(context, world.bounds, LISTED))
 
 
 def build_plan(pipeline: Any, context: Context) -> Any:
@@ -97,7 +99,7 @@ JOBS: dict[str, tuple[Build, tuple[str, ...], tuple[str, ...]]] = {
     "baseline": (
         build_baseline,
         ("Inventory/Read", "CountHistory/Count", "Freeze/Group", "Freeze/Write"),
-        ("Ranges", "HistoryShards"),
+        ("Ranges",),  # small historical shards are read together
     ),
     "plan": (build_plan, ("IndexResults/Index", "Affected/Group", "Affected/Find"), ("LiveShards", "Ranges")),
     "repair": (build_repair, ("Rebuild/Spread", "Rebuild/Video"), ("Items",)),

@@ -39,18 +39,18 @@ class Statements:
 
 @contextmanager
 def watched(statements: Statements, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    real = columnar.pages
+    real = columnar.batches
 
-    def pages(*arguments: Any) -> Iterator[Any]:
+    def batches(*arguments: Any) -> Iterator[Any]:
         statements()
-        for page in real(*arguments):
-            yield page
-            statements()  # between two pages, too
+        for batch in real(*arguments):
+            yield batch
+            statements()  # between two of them, too
 
     sa.event.listen(sa.Engine, "before_cursor_execute", statements)
     try:
         with monkeypatch.context() as patched:
-            patched.setattr(columnar, "pages", pages)
+            patched.setattr(columnar, "batches", batches)
             yield
     finally:
         sa.event.remove(sa.Engine, "before_cursor_execute", statements)

@@ -202,13 +202,13 @@ def test_a_baseline_whose_snapshot_is_lost_reads_all_of_a_new_one(
 ) -> None:
     real, restarts = Inventory.__call__, []
 
-    def restarted(self: Inventory, work: Any) -> Iterator[tuple[int, int]]:
-        if work.index == 5 and not restarts:
-            restarts.append(work.snapshot)
+    def restarted(self: Inventory, index: int) -> Iterator[tuple[int, int]]:
+        if index == 5 and not restarts:
+            restarts.append(self._snapshot)
             loaded.server.kill()
             loaded.server.start()
             loaded.sql("UPDATE transcription_results SET language = 'xx'")  # of which an old state knows nothing
-        return real(self, work)
+        return real(self, index)
 
     monkeypatch.setattr(Inventory, "__call__", restarted)
     assert over("baseline") == 0

@@ -42,11 +42,14 @@ def stem(segment: Segment) -> str:
 
 def parse_stem(text: str) -> Segment | None:
     """Return the segment whose canonical stem is `text`, or None if `text` is no canonical stem."""
-    split = _SPLIT.fullmatch(text)
-    original = unesc(split[1] if split else text)
-    if original is None or _SURROGATE.search(text) or len(text) > _LONGEST:
-        return None
-    return Segment(original, int(split[2]) if split else None)
+    return None if _SURROGATE.search(text) or len(text) > _LONGEST else segment_of(text)
+
+
+def segment_of(stem: str) -> Segment | None:
+    """Return the segment that has this stem, however long it is; None if none has."""
+    split = _SPLIT.fullmatch(stem)
+    original = unesc(split[1] if split else stem)
+    return None if original is None else Segment(original, int(split[2]) if split else None)
 
 
 def read_row(segment_file: str, raw_names: Collection[str] | None) -> Segment:
