@@ -31,3 +31,11 @@ def test_scale_tells_the_growth_of_every_stage() -> None:
     said = run("scale.py", "--rows", "100", "200", "300", "--affected", "1", "--repeat", "1")
     assert all(f"{stage} grows at most" in said for stage in ("repair", "validate", "merge"))
     assert all(f"{stage} at most" in said for stage in ("plan", "verify"))
+
+
+@pytest.mark.slow
+def test_the_simulation_finds_what_it_planted_at_every_size() -> None:
+    said = run("simulate.py", "--videos", "300", "600")
+    assert said.count("planned") == 2
+    assert all(f"  {stage}" in said for stage in ("baseline", "plan", "merge", "verify", "sum"))
+    assert "growth from 300 to 600 videos" in said and "videos in less than 900 s" in said
