@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from resplice.io import live, progress, shards
 from resplice.io.context import Context
-from resplice.io.live import IndexShard, LiveRow, Spill, read_spills, rows_of
+from resplice.io.live import CountVideos, IndexShards, LiveRow, Spill, read_spills, rows_of
 from resplice.transforms.provenance import Run
 from resplice.transforms.ranges import range_of
 from resplice.transforms.records import UserError
@@ -47,8 +47,15 @@ def of_run(context: Context, run_id: str = "r1", drop: tuple[str, ...] = (), **c
 
 
 def spilled(context: Context, found: Sequence[Shard], bounds: Sequence[str] = ()) -> list[tuple[int, Spill]]:
-    index = IndexShard(context, "plan", bounds)
-    return [spill for ranked in enumerate(found) for spill in index(ranked)]
+    index = IndexShards(context, "plan", bounds)
+    return [spill for group in live.groups(found) for spill in index(group)]
+
+
+def counts(context: Context, *found: Shard) -> dict[str, int]:
+    count = CountVideos(context, "baseline", ())
+    spills = [spill for group in live.groups(found) for _, spill in count(group)]
+    rows = [row for _, batch in read_spills(context.workspace.store, spills) for row in batch.to_pylist()]
+    return {row["video_id"]: row["rows"] for row in rows}
 
 
 def read(context: Context, spills: Iterable[Spill]) -> list[LiveRow]:
@@ -128,19 +135,31 @@ def test_a_result_without_a_video_or_a_name_is_still_a_result(context: Context) 
     assert [row.video_id for row in live_rows(context, shard) if row.name is None] == ["v"]
 
 
+@given(st.lists(st.tuples(st.integers(0, 150_000), st.sampled_from(["", "a", "b"])), max_size=600))
+def test_shards_are_grouped_in_their_order_by_run_within_bounds(sizes: list[tuple[int, str]]) -> None:
+    found = [Shard(str(n), "1", RUN if run else HISTORY, run, rows) for n, (rows, run) in enumerate(sizes)]
+    groups = live.groups(found)
+    assert [shard for _, group in groups for shard in group] == found
+    for rank, group in groups:
+        assert found[rank] == group[0]
+        assert len({shard.run_id for shard in group}) == 1
+        assert len(group) == 1 or sum(shard.rows for shard in group) <= live.MAX_ROWS
+        assert len(group) <= live.MAX_SHARDS
+
+
 # Drops
 
 
 def test_rows_of_dropped_videos_do_not_live(context: Context) -> None:
     shard = history(context, drop=("b", "gone"), video_id=["a", "b", "c", "b", "B"], segment_file=list("12345"))
     assert sorted(row.video_id for row in live_rows(context, shard)) == ["B", "a", "c"]
-    assert live.count_videos(context, shard) == {"a": 1, "c": 1, "B": 1}
+    assert counts(context, shard) == {"a": 1, "c": 1, "B": 1}
 
 
 def test_a_shard_whose_videos_were_all_dropped_has_no_spill(context: Context) -> None:
     shard = history(context, drop=("a",), video_id=["a", "a"], segment_file=["1", "2"])
     assert spilled(context, [shard]) == []
-    assert live.count_videos(context, shard) == {}
+    assert counts(context, shard) == {}
 
 
 def test_an_empty_shard_has_no_spill(context: Context) -> None:
@@ -227,4 +246,4 @@ def test_a_damaged_shard_is_named(context: Context) -> None:
     with pytest.raises(UserError, match=r"h\.parquet.*parquet_footer"):
         live_rows(context, Shard("h.parquet", "1", HISTORY, "", 1))
     with pytest.raises(UserError, match=r"h\.parquet.*parquet_footer"):
-        live.count_videos(context, Shard("h.parquet", "1", HISTORY, "", 1))
+        counts(context, Shard("h.parquet", "1", HISTORY, "", 1))
