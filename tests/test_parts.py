@@ -143,6 +143,40 @@ def test_a_missing_part_skips_a_test_and_fails_it_in_ci(tmp_path: Path, monkeypa
         parts.demand("minio")
 
 
+def test_tools_that_are_not_there_are_told_with_what_they_build(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RESPLICE_PARTS", str(tmp_path))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(parts, "PARTS", {name: part for name, part in parts.PARTS.items() if part.tools})
+    assert parts.main() == 1
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == len(parts.TOOLS)
+    assert "parts: java builds jobserver.jar and is not on PATH: install it" in told[2]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("folder", [False, True])
+def test_a_part_appears_whole_or_not_at_all(
+    folder: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def make(version: str, home: Path) -> Path:
+        made = home / "half"
+        (made / version).mkdir(parents=True) if folder else made.write_text(version)
+        if not asked:
+            asked.append(made)
+            raise RuntimeError("the network is away")
+        return made
+
+    asked: list[Path] = []
+    monkeypatch.setenv("RESPLICE_PARTS", str(tmp_path))
+    monkeypatch.setattr(parts, "PARTS", {"thing": parts.Part("v1", (), make)})
+    assert parts.main() == 1
+    assert capsys.readouterr().err == "parts: thing was not built: the network is away\n"
+    assert not parts.path("thing").exists() and not asked[0].exists()
+    assert parts.main() == 0 and parts.path("thing").exists()
+
+
 def test_ctrl_c_waits_until_a_process_has_its_guard() -> None:
     steps = []
     with pytest.raises(KeyboardInterrupt), uninterrupted():
