@@ -3,7 +3,8 @@
 Nothing heavy is imported here, so that `--help` answers at once. A field's metadata:
 `help` one line · `positional` True for an argument without a flag · `required` True for a flag that must be given ·
 `choices` the values it may have · `minimum` the least number · `name` the flag where the field's name cannot be it ·
-`key` the key of resplice.toml that the flag overrides (the key's choices hold then).
+`key` the key of resplice.toml that the flag overrides (the key's choices hold then) · `fallback` the key's default for
+this command.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ PLAN_REASONS = tuple(
         Reason.VALIDATION_MISSING,
     )
 )
-STAGES = ("baseline", "plan", "repair", "pack", "validate", "merge", "verify", "finalize", "undo")
+STAGES = ("baseline", "plan", "repair", "pack", "validate", "merge", "verify", "finalize", "undo", "documents")
 
 
 def flag(help: str, default: Any = None, **metadata: Any) -> Any:
@@ -58,13 +59,19 @@ class NamedArgs(Common):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunArgs(NamedArgs):
-    """Flags of every stage: it writes, works in parallel and may refuse units."""
+class JobArgs(NamedArgs):
+    """Flags of every job: it writes, works in parallel and may refuse units."""
 
     dry_run: bool = flag("Decide and report, but write to no store and no database.", False)
     workers: int | None = flag("Cores to use on the in-process runner.", key="run.workers")
-    retry: str | None = flag("What to try again of an earlier process.", key="run.retry")
     max_refused: float | None = flag("Share of refused units above which the stage exits 3.", key="run.max_refused")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunArgs(JobArgs):
+    """Flags of every stage of the recovery."""
+
+    retry: str | None = flag("What to try again of an earlier process.", key="run.retry")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,6 +152,7 @@ class Recover(Baseline, Plan, Merge):
 class Status(NamedArgs):
     """Show what a run has done, is doing and refused."""
 
+    workspace: str | None = flag("Folder of the run's files; default: corpus.workspace.", key="corpus.workspace")
     follow: bool = flag("Show the progress of its processes until they have ended.", False)
     json: bool = flag("Print JSON.", False)
 
@@ -153,6 +161,7 @@ class Status(NamedArgs):
 class Report(NamedArgs):
     """Write the report of a run: report.html for people, report.json for scripts."""
 
+    workspace: str | None = flag("Folder of the run's files; default: corpus.workspace.", key="corpus.workspace")
     dry_run: bool = flag("Decide and report, but write to no store and no database.", False)
 
 
@@ -160,6 +169,7 @@ class Report(NamedArgs):
 class Failed(NamedArgs):
     """List the refusals of a run, grouped by stage and reason, or write them as a work list."""
 
+    workspace: str | None = flag("Folder of the run's files; default: corpus.workspace.", key="corpus.workspace")
     stage: str | None = flag("Only this stage.", choices=STAGES)
     reason: tuple[str, ...] = flag(
         "Only this reason (repeatable).", (), choices=tuple(str(reason) for reason in Reason)
@@ -242,6 +252,76 @@ class Doctor(Common):
     workers: int | None = flag("Cores to use on the in-process runner.", key="run.workers")
 
 
+WORKSPACE = "resplice-work"
+"""The workspace of jobs that need no configuration, where none names one: a folder of the current one."""
+_INDEX = "sqlite:///data/db/documents.sqlite"
+
+
+def _workspace() -> Any:
+    help_ = f"Folder of the run's files; default: corpus.workspace, else {WORKSPACE}."
+    return flag(help_, key="corpus.workspace", fallback=WORKSPACE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Documents(JobArgs):
+    """Rebuild an index of documents and a folder for each, from the CSVs of historical generations."""
+
+    cross_root: str = flag("Folder of the CSVs; default: data/7_cross_experiment.", "data/7_cross_experiment")
+    gen_root: tuple[str, ...] = flag(
+        "Folder that response_file is relative to; the first that has the file wins (repeatable); "
+        "default: data/3_generation.", ()
+    )  # fmt: skip
+    docs_root: str = flag("Folder of the documents; default: data/docs.", "data/docs")
+    db: str = flag(f"SQLAlchemy URL of the index; default: {_INDEX}.", _INDEX)
+    bad_list: str | None = flag("CSV of the rows that became no document; default: bad_generations.csv beside theirs.")
+    strict: bool = flag("Write no document if any row is refused for more than its duplicate bytes; exit 3.", False)
+    workspace: str | None = _workspace()
+
+
+@dataclass(frozen=True, kw_only=True)
+class IndexArgs(Base):
+    """Flags of every command that looks at the index."""
+
+    db: str = flag(f"SQLAlchemy URL of the index; default: {_INDEX}.", _INDEX)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DocumentsShow(IndexArgs):
+    """Show one document: its row in the index."""
+
+    doc_id: str = flag("Id of the document.", "", positional=True)
+    json: bool = flag("Print JSON.", False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DocumentsLineage(IndexArgs):
+    """Show the parents and children of a document as a tree."""
+
+    doc_id: str = flag("Id of the document.", "", positional=True)
+    json: bool = flag("Print JSON.", False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DocumentsFind(IndexArgs):
+    """List the documents that have given values, the latest first."""
+
+    stage: str | None = flag("Only this stage.", choices=("draft", "essay", "evaluation"))
+    model: str | None = flag("Only this model.")
+    template: str | None = flag("Only this template.")
+    task: str | None = flag("Only this task id.")
+    limit: int | None = flag("Print only the first N.", minimum=1)
+    json: bool = flag("Print JSON.", False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DocumentsReport(IndexArgs):
+    """Write what is latest in an index of documents, and whether it and its folders agree; exit 3 if they do not."""
+
+    docs_root: str = flag("Folder of the documents; default: data/docs.", "data/docs")
+    out: str | None = flag("Folder to write.", required=True)
+    dry_run: bool = flag("Decide and report, but write to no store and no database.", False)
+
+
 @dataclass(frozen=True)
 class Command:
     """One line of the table: the module in resplice.pipelines whose `run` does it, its flags, an example.
@@ -280,6 +360,11 @@ COMMANDS: dict[str, Command] = {
     ),
     "doctor": Command("doctor", Doctor, "resplice doctor --config resplice.toml", beam=True),
     "config": Command("config", Config, "resplice config --set run.workers=4"),
+    "documents": Command("documents", Documents, "resplice documents --run-id backfill-a --strict", beam=True),
+    "documents show": Command("documents_look", DocumentsShow, "resplice documents show uva8v97ko1nswflt"),
+    "documents lineage": Command("documents_look", DocumentsLineage, "resplice documents lineage uva8v97ko1nswflt"),
+    "documents find": Command("documents_look", DocumentsFind, "resplice documents find --stage essay --json"),
+    "documents-report": Command("documents_report", DocumentsReport, "resplice documents-report --out reports"),
     "demo": Command("demo", Demo, "resplice demo demo --seed 1"),
 }
 
@@ -290,6 +375,13 @@ def overrides(args: Base) -> dict[str, Any]:
         field_.metadata["key"]: value
         for field_ in fields(args)
         if "key" in field_.metadata and (value := getattr(args, field_.name)) not in (None, ())
+    }
+
+
+def fallbacks(args: Base) -> dict[str, Any]:
+    """Return the keys of resplice.toml that have a default of their own for this command."""
+    return {
+        field_.metadata["key"]: field_.metadata["fallback"] for field_ in fields(args) if "fallback" in field_.metadata
     }
 
 
