@@ -1,12 +1,11 @@
 """The joins of documents over the workers: rows are examined in blocks, then joined part by part.
 
-Only small records cross a shuffle, dealt into parcels; a response is read where its bytes are needed. Each step here
-yields (name, parcel); the name says which join takes it.
+Only where small records stand crosses a shuffle; a response is read where its bytes are needed. Each step yields
+(name, parcel); the name says which join takes it.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from operator import attrgetter
@@ -14,6 +13,7 @@ from typing import Any
 
 from resplice.io import csvs, responses
 from resplice.io.csvs import Block
+from resplice.io.parcels import Parcels, Sent, Where, part_of
 from resplice.transforms.documents import DRAFT, ESSAY, LINK, Row, checked
 from resplice.transforms.lineage import (
     Candidate,
@@ -29,13 +29,12 @@ from resplice.transforms.lineage import (
     without_duplicates,
     without_target,
 )
-from resplice.transforms.parcels import dealt, opened, part_of
 from resplice.transforms.records import Refusal
 
 DRAFTS, ESSAYS, EVALUATIONS, REST = "drafts", "essays", "evaluations", "rest"
 PARENTS, TARGETS, DECIDED, IDS = "parents", "targets", "decided", "ids"
-Tagged = tuple[str, tuple[Any, bytes]]
-Group = tuple[int, dict[str, Iterable[bytes]]]
+Tagged = tuple[str, tuple[Any, Where]]
+Group = tuple[int, dict[str, Iterable[Where]]]
 """A part of a join: its number, and the parcels of each side."""
 
 
@@ -56,28 +55,24 @@ class Places:
 class Examine:
     """Check the rows of a block and hash their responses. `colliding` are rows that a pass before refused for an id."""
 
-    def __init__(self, places: Places, colliding: Mapping[Ref, Decision]) -> None:
+    def __init__(self, places: Places, parcels: Parcels, colliding: Mapping[Ref, Decision]) -> None:
         self._places = places
+        self._parcels = parcels
         self._colliding = colliding
 
     def __call__(self, block: Block) -> Iterator[Tagged]:
         """Examine one block: what passes goes to a join, what does not is decided."""
-        found: dict[str, list[Found]] = defaultdict(list)
-        refused: list[Decision] = []
-        for row in csvs.read(block):
-            ref = row.source, row.number
-            try:
-                one = self._found(row)
-            except Refusal as refusal:
-                refused.append(Decision(ref, str(refusal.reason), refusal.detail))
-                continue
-            if ref in self._colliding:
-                refused.append(self._colliding[ref])
-            else:
-                found[_join_of(one)].append(one)
-        for name, some in found.items():
-            yield from _sent(name, some, _KEYS[name], self._places.parts)
-        yield from _decided(refused)
+        yield from self._parcels.put(self._examined(row) for row in csvs.read(block))
+
+    def _examined(self, row: Row) -> Sent:
+        ref = row.source, row.number
+        try:
+            found = self._found(row)
+        except Refusal as refusal:
+            return _decided(Decision(ref, str(refusal.reason), refusal.detail))
+        if ref in self._colliding:
+            return _decided(self._colliding[ref])
+        return _sent(_join_of(found), found, self._places.parts)
 
     def _found(self, row: Row) -> Found:
         moment = checked(row)
@@ -112,60 +107,62 @@ _KEYS: dict[str, Callable[[Any], str]] = {
 }
 
 
-def _sent(name: str, records: Iterable[Any], key: Callable[[Any], str], parts: int) -> Iterator[Tagged]:
-    for parcel in dealt(records, lambda record: part_of(key(record), parts)):
-        yield name, parcel
+def _sent(join: str, record: Any, parts: int) -> Sent:
+    return join, part_of(_KEYS[join](record), parts), record
 
 
-def _decided(decisions: Iterable[Decision]) -> Iterator[Tagged]:
-    """Yield decisions in parcels, one for each block that has a row of them."""
-    for parcel in dealt(decisions, lambda decision: csvs.block_name(*decision.ref)):
-        yield DECIDED, parcel
+def _decided(decision: Decision) -> Sent:
+    """Send a decision to the block that has its row."""
+    return DECIDED, csvs.block_name(*decision.ref), decision
 
 
 class _Join:
     """A join of one run, of so many parts."""
 
-    def __init__(self, run_id: str, parts: int) -> None:
+    def __init__(self, run_id: str, parts: int, parcels: Parcels) -> None:
         self._run_id = run_id
         self._parts = parts
+        self._parcels = parcels
 
-    def _out(self, **records: Iterable[Any]) -> Iterator[Tagged]:
-        for name, some in records.items():
-            yield from _decided(some) if name == DECIDED else _sent(name, some, _KEYS[name], self._parts)
+    def __call__(self, group: Group) -> Iterator[Tagged]:
+        """Join one part."""
+        yield from self._parcels.put(self._joined(group[1]))
+
+    def _joined(self, sides: dict[str, Iterable[Where]]) -> Iterator[Sent]:
+        raise NotImplementedError
+
+    def _candidate(self, join: str, known_as: Candidate) -> Sent:
+        return _sent(join, known_as, self._parts)
+
+    def _made(self, found: Found, made: Decision) -> Iterator[Sent]:
+        yield _decided(made)
+        for mark in ids(found, made):
+            yield _sent(IDS, mark, self._parts)
 
 
 class Duplicates(_Join):
     """Join drafts and links by the digest of their bytes: one is a document, the others are known as it."""
 
-    def __call__(self, group: Group) -> Iterator[Tagged]:
-        """Join one part."""
-        candidates: list[Candidate] = []
-        decisions: list[Decision] = []
-        marks: list[Id] = []
-        for found, decision, known_as in without_duplicates(opened(group[1][DRAFTS]), self._run_id):
-            candidates.append(known_as)
-            decisions.append(decision)
-            if not decision.reason:
-                marks += ids(found, decision)
-        yield from self._out(parents=candidates, targets=candidates, decided=decisions, ids=marks)
+    def _joined(self, sides: dict[str, Iterable[Where]]) -> Iterator[Sent]:
+        drafts = self._parcels.get(sides[DRAFTS], Found.of)
+        for found, decision, known_as in without_duplicates(drafts, self._run_id):
+            yield self._candidate(PARENTS, known_as)
+            yield self._candidate(TARGETS, known_as)
+            yield from [_decided(decision)] if decision.reason else self._made(found, decision)
 
 
 class Parents(_Join):
     """Join essays with the drafts of their combo and model."""
 
-    def __call__(self, group: Group) -> Iterator[Tagged]:
-        """Join one part."""
-        candidates: list[Candidate] = []
-        decisions: list[Decision] = []
-        marks: list[Id] = []
-        essays, drafts = opened(group[1][ESSAYS]), opened(group[1][PARENTS])
+    def _joined(self, sides: dict[str, Iterable[Where]]) -> Iterator[Sent]:
+        essays = self._parcels.get(sides[ESSAYS], Found.of)
+        drafts = self._parcels.get(sides[PARENTS], Candidate.of)
         for found, decision in with_parents(essays, drafts, self._run_id):
-            decisions.append(decision)
-            if not decision.reason:
-                candidates.append(candidate(found, decision.doc_id))
-                marks += ids(found, decision)
-        yield from self._out(targets=candidates, decided=decisions, ids=marks)
+            if decision.reason:
+                yield _decided(decision)
+            else:
+                yield self._candidate(TARGETS, candidate(found, decision.doc_id))
+                yield from self._made(found, decision)
 
 
 class Targets(_Join):
@@ -174,29 +171,28 @@ class Targets(_Join):
     One that finds none goes on to the next join, if it names a task there, else it is refused.
     """
 
-    def __init__(self, run_id: str, parts: int, column: str) -> None:
-        super().__init__(run_id, parts)
+    def __init__(self, run_id: str, parts: int, parcels: Parcels, column: str) -> None:
+        super().__init__(run_id, parts, parcels)
         self._column = column
 
-    def __call__(self, group: Group) -> Iterator[Tagged]:
-        """Join one part."""
-        decisions: list[Decision] = []
-        marks: list[Id] = []
-        rest: list[Found] = []
-        evaluations, candidates = opened(group[1][EVALUATIONS]), opened(group[1][TARGETS])
+    def _joined(self, sides: dict[str, Iterable[Where]]) -> Iterator[Sent]:
+        evaluations = self._parcels.get(sides[EVALUATIONS], Found.of)
+        candidates = self._parcels.get(sides[TARGETS], Candidate.of)
         for found, made in with_targets(evaluations, candidates, self._run_id, attrgetter(self._column)):
             if made:
-                marks += ids(found, made)
+                yield from self._made(found, made)
             elif self._column == "essay" and found.generation:
-                rest.append(found)
-                continue
-            decisions.append(made or without_target(found))
-        yield from self._out(rest=rest, decided=decisions, ids=marks)
+                yield _sent(REST, found, self._parts)
+            else:
+                yield _decided(without_target(found))
 
 
 class Collide:
     """Join ids: the refusals of rows whose id stands for something else in an earlier row, if there should be some."""
 
+    def __init__(self, parcels: Parcels) -> None:
+        self._parcels = parcels
+
     def __call__(self, group: Group) -> Iterator[list[Any]]:
         """Join one part."""
-        yield from (list(decision) for decision in collisions(opened(group[1][IDS])))
+        yield from (list(decision) for decision in collisions(self._parcels.get(group[1][IDS], Id.of)))

@@ -16,7 +16,7 @@ from resplice.io.local import local_token
 from resplice.transforms.documents import SOURCES, Layout, Row, layout
 from resplice.transforms.records import Exit, UserError
 
-BLOCK = 2000
+BLOCK = 4000
 """Rows of a block."""
 csv.field_size_limit(sys.maxsize)
 

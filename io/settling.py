@@ -1,6 +1,6 @@
 """Rows that are decided, held against the index and made ready: lines of the bad list, rows and folders of documents.
 
-What a step leaves for the next one stands in `live/` of the stage, a small file a block, and is removed in the end.
+What a step leaves for the next one stands below `live/` of the stage, a file a block, and is removed in the end.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from resplice.io.backfill import DECIDED, Places
 from resplice.io.context import Context
 from resplice.io.csvs import Block
 from resplice.io.index import Index, Line
+from resplice.io.parcels import Parcels
 from resplice.transforms import provenance
 from resplice.transforms.documents import LINK, SOURCES, Row, folder, iso, logical_parts, shown, ticks
 from resplice.transforms.lineage import Decision, collision
-from resplice.transforms.parcels import opened
 from resplice.transforms.records import Exit, Reason, UserError
 
 STAGE = "documents"
@@ -30,15 +30,14 @@ BLOCKS = "blocks"
 _CHANGED = "responses changed while the run was at work"
 
 
-def live(context: Context, name: str) -> str:
-    """Return the key of what a step leaves for the next one."""
-    return f"{context.stage(STAGE)}/live/{name}"
+def _key(context: Context, name: str) -> str:
+    return f"{context.stage(STAGE)}/live/{context.run.seq:04d}-blocks/{name}"
 
 
 def left(context: Context, name: str) -> list[dict[str, Any]]:
     """Return what a step left under a name, [] if nothing."""
     try:
-        data = context.workspace.store.read(live(context, name))
+        data = context.workspace.store.read(_key(context, name))
     except FileNotFoundError:
         return []
     return [json.loads(line) for line in data.splitlines()]
@@ -46,28 +45,30 @@ def left(context: Context, name: str) -> list[dict[str, Any]]:
 
 def _leave(context: Context, name: str, lines: Sequence[dict[str, Any]]) -> None:
     if lines:
-        context.workspace.store.replace(live(context, name), provenance.jsonl(lines), None)
+        data = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode()
+        context.workspace.store.replace(_key(context, name), data, None)
 
 
 def clear(context: Context) -> None:
-    """Remove what steps left, also those of a killed process."""
+    """Remove what steps left."""
     store = context.workspace.store
-    for head in list(store.list(live(context, ""))):
+    for head in list(store.list(_key(context, ""))):
         store.delete(head.key)
 
 
 class Settle:
     """Hold the decided rows of a block against the index: its bad rows, and the documents that are still to make."""
 
-    def __init__(self, context: Context, places: Places) -> None:
+    def __init__(self, context: Context, places: Places, parcels: Parcels) -> None:
         self._context = context
         self._places = places
+        self._parcels = parcels
 
     def __call__(self, group: tuple[str, dict[str, Iterable[Any]]]) -> Iterator[dict[str, Any]]:
         """Settle one block, and yield its counts."""
         name, sides = group
         (block,) = sides[BLOCKS]
-        decisions = _one_each(block, opened(sides[DECIDED]))
+        decisions = _one_each(block, self._parcels.get(sides[DECIDED], Decision.of))
         rows = list(csvs.read(block))
         made = [(row, d) for row in rows if not (d := decisions[row.number]).reason]
         colliding, changed, todo, known = self._against_index(made)

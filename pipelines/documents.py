@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +41,10 @@ from resplice.io.backfill import (
 )
 from resplice.io.context import Context
 from resplice.io.csvs import Block
-from resplice.io.gather import Gather, gathered
+from resplice.io.gather import Gather, collected
 from resplice.io.index import Index
 from resplice.io.local import LocalStore
+from resplice.io.parcels import Parcels
 from resplice.io.progress import by_marks, marked
 from resplice.io.settling import BLOCKS, STAGE, Settle, Write
 from resplice.pipelines import launch, report
@@ -131,63 +132,58 @@ def decide(session: Session, job: Job) -> tuple[list[dict[str, Any]], dict[Ref, 
     """
     context, colliding = session.context, dict[Ref, Decision]()
     while True:
-        with session.progress(by_marks(context, STAGE, 2 * len(job.blocks))), session.pipeline() as pipeline:
-            build(pipeline, context, job, colliding)
-        settled = gathered(context, STAGE, _LEFT_BLOCKS)
-        pairs = [*gathered(context, STAGE, _LEFT_COLLISIONS), *(d for line in settled for d in line["colliding"])]
-        found = of_the_first_stage(Decision(tuple(ref), *rest) for ref, *rest in pairs)
+        gauge = by_marks(context, STAGE, 2 * len(job.blocks))
+        with session.progress(gauge):
+            with session.pipeline() as pipeline:
+                build(pipeline, context, job, colliding)
+            settled, clashes = (collected(context, STAGE, name) for name in (_SETTLED, _COLLISIONS))
+        pairs = [*clashes, *(decision for line in settled for decision in line["colliding"])]
+        found = of_the_first_stage(map(Decision.of, pairs))
         if all(decision.ref in colliding for decision in found):
-            return settled, colliding
+            return sorted(settled, key=itemgetter("block")), colliding
         colliding |= {decision.ref: decision for decision in found}
         settling.clear(context)
 
 
-_LEFT_BLOCKS, _LEFT_COLLISIONS = "live/settled", "live/collisions"
+_SETTLED, _COLLISIONS = "settled", "collisions"
 
 
 def build(pipeline: Any, context: Context, job: Job, colliding: Mapping[Ref, Decision]) -> None:
     """Compose the joins: drafts by their bytes, essays with drafts, evaluations with essays, else with drafts."""
     import apache_beam as beam
 
-    from resplice.transforms.steps import JoinByKey, Tally, Work, source
+    from resplice.transforms.steps import HandBack, JoinByKey, Work, source
 
-    def step(work: Any, name: str) -> Any:
-        return marked(context, STAGE, name, work, attrgetter("name") if name == "examine" else _first)
-
-    parts, run_id = job.places.parts, context.run.id
+    parcels = Parcels(context.workspace, context.passing(STAGE))
+    shape = context.run.id, job.places.parts, parcels
+    examine = marked(context, STAGE, "examine", Examine(job.places, parcels, colliding), attrgetter("name"))
+    settle = marked(context, STAGE, "settle", Settle(context, job.places, parcels), itemgetter(0))
     rows = (
         pipeline
         | "Blocks" >> source(job.blocks)
-        | "Examine"
-        >> Work(step(Examine(job.places, colliding), "examine"), "Rows", (DRAFTS, ESSAYS, EVALUATIONS, REST, DECIDED))
+        | "Examine" >> Work(examine, "Rows", (DRAFTS, ESSAYS, EVALUATIONS, REST, DECIDED))
     )
     drafts = {DRAFTS: rows[DRAFTS]} | "Duplicates" >> JoinByKey(
-        Duplicates(run_id, parts), "Tell", (PARENTS, TARGETS, DECIDED, IDS)
+        Duplicates(*shape), "Tell", (PARENTS, TARGETS, DECIDED, IDS)
     )
     essays = {ESSAYS: rows[ESSAYS], PARENTS: drafts[PARENTS]} | "Parents" >> JoinByKey(
-        Parents(run_id, parts), "Find", (TARGETS, DECIDED, IDS)
+        Parents(*shape), "Find", (TARGETS, DECIDED, IDS)
     )
     judged = {EVALUATIONS: rows[EVALUATIONS], TARGETS: essays[TARGETS]} | "Targets" >> JoinByKey(
-        Targets(run_id, parts, "essay"), "Find", (REST, DECIDED, IDS)
+        Targets(*shape, "essay"), "Find", (REST, DECIDED, IDS)
     )
     rest = (rows[REST], judged[REST]) | "Rest" >> beam.Flatten()
     others = {EVALUATIONS: rest, TARGETS: drafts[TARGETS]} | "DraftTargets" >> JoinByKey(
-        Targets(run_id, parts, "generation"), "Find", (REST, DECIDED, IDS)
+        Targets(*shape, "generation"), "Find", (DECIDED, IDS)
     )
     joined = (drafts, essays, judged, others)
     ids = [side[IDS] for side in joined] | "Ids" >> beam.Flatten()
-    clashes = {IDS: ids} | "Collisions" >> JoinByKey(Collide(), "Compare")
-    _ = clashes | "Collided" >> Tally(Gather(context, STAGE, _LEFT_COLLISIONS))
+    clashes = {IDS: ids} | "Collisions" >> JoinByKey(Collide(parcels), "Compare")
+    _ = clashes | "Collided" >> HandBack(Gather(context, STAGE, _COLLISIONS))
     decided = [side[DECIDED] for side in (rows, *joined)] | "Decided" >> beam.Flatten()
     named = pipeline | "NamedBlocks" >> source([(block.name, block) for block in job.blocks])
-    settled = {BLOCKS: named, DECIDED: decided} | "Settle" >> JoinByKey(
-        step(Settle(context, job.places), "settle"), "Block"
-    )
-    _ = settled | "Settled" >> Tally(Gather(context, STAGE, _LEFT_BLOCKS))
-
-
-def _first(element: tuple[Any, Any]) -> object:
-    return element[0]
+    settled = {BLOCKS: named, DECIDED: decided} | "Settle" >> JoinByKey(settle, "Block")
+    _ = settled | "Settled" >> HandBack(Gather(context, STAGE, _SETTLED, len(job.blocks)))
 
 
 def publish(session: Session, job: Job, settled: Sequence[dict[str, Any]]) -> int:

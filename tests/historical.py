@@ -20,7 +20,8 @@ DRAFT, LINK, ESSAY, EVALUATION = CSVS = (
 HEADERS = {
     DRAFT: "draft_task_id combo_id draft_template_id generation_model generation_status generation_timestamp "
     "response_file response_size_bytes",
-    LINK: "response_file generation_timestamp generation_status link_template_id generation_model combo_id link_task_id",
+    LINK: "response_file generation_timestamp generation_status link_template_id generation_model combo_id "
+    "link_task_id",
     ESSAY: "essay_task_id combo_id essay_template_id generation_model generation_status generation_timestamp "
     "response_file extra",
     EVALUATION: "evaluation_task_id essay_task_id generation_task_id combo_id evaluation_template evaluation_model "
@@ -191,8 +192,9 @@ def _row(name: str, number: int, hours: float, lot: random.Random, **given: str)
     values = dict.fromkeys(HEADERS[name].split(), "")
     template = "evaluation_template" if name == EVALUATION else f"{kind}_template_id"
     file = "evaluation_response_file" if name == EVALUATION else "response_file"
-    values |= {f"{kind}_task_id": f"{kind}-{number}", template: f"{kind}-template-{number % 7}",
-               f"{stem}_status": "success", f"{stem}_timestamp": _when(hours, lot), file: f"{kind}-{number}.txt", **given}  # fmt: skip
+    values |= {f"{kind}_task_id": f"{kind}-{number}", template: f"{kind}-template-{number % 7}"}
+    values |= {f"{stem}_status": "success", f"{stem}_timestamp": _when(hours, lot), file: f"{kind}-{number}.txt"}
+    values |= given
     values[f"{stem}_model"] = values[f"{stem}_model"] or MODELS[number % 3]
     return Row(values, _text(kind, number))
 

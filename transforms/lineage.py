@@ -5,11 +5,11 @@ Everything is decided by a total order: time, then draft before link, then the p
 
 from __future__ import annotations
 
+import hashlib
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from operator import itemgetter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from resplice.transforms.documents import SOURCES, identify, logical_parts
 from resplice.transforms.records import Reason
@@ -34,6 +34,11 @@ class Found(NamedTuple):
     essay: str = ""
     generation: str = ""
 
+    @classmethod
+    def of(cls, value: list[Any]) -> Found:
+        """Make it of what JSON holds of it."""
+        return cls(_ref(value[0]), *value[1:])
+
 
 class Candidate(NamedTuple):
     """What a later row may point to: a document, by its own task id and time or by those of a duplicate of it."""
@@ -44,6 +49,11 @@ class Candidate(NamedTuple):
     model: str
     ticks: int
     doc_id: str
+
+    @classmethod
+    def of(cls, value: list[Any]) -> Candidate:
+        """Make it of what JSON holds of it."""
+        return cls(_ref(value[0]), *value[1:])
 
 
 class Decision(NamedTuple):
@@ -59,13 +69,28 @@ class Decision(NamedTuple):
     chars: int = 0
     root: int = 0
 
+    @classmethod
+    def of(cls, value: list[Any]) -> Decision:
+        """Make it of what JSON holds of it."""
+        return cls(_ref(value[0]), *value[1:])
+
 
 class Id(NamedTuple):
-    """One id of a document, and what it stands for: two things with one id collide."""
+    """One id of a document, and the digest of what it stands for: two things with one id collide."""
 
-    id: str
-    of: tuple[str | int, ...]
     ref: Ref
+    id: str
+    stands_for: str
+
+    @classmethod
+    def of(cls, value: list[Any]) -> Id:
+        """Make it of what JSON holds of it."""
+        return cls(_ref(value[0]), *value[1:])
+
+
+def _ref(value: list[int]) -> Ref:
+    source, number = value
+    return source, number
 
 
 def document(found: Found, run_id: str, parent_id: str = "") -> Decision:
@@ -83,8 +108,9 @@ def candidate(found: Found, doc_id: str) -> Candidate:
 def ids(found: Found, made: Decision) -> Iterator[Id]:
     """Yield the ids of a document: that of its logical key, and its own, which is of its row alone."""
     parts = logical_parts(found.ref[0], found.combo_id, made.parent_id, found.template, found.model)
-    yield Id(made.logical_id, ("logical", *parts), found.ref)
-    yield Id(made.doc_id, ("row", *found.ref), found.ref)
+    told = "".join(f"{len(part)}:{part}" for part in parts)
+    yield Id(found.ref, made.logical_id, hashlib.blake2b(told.encode(), digest_size=16).hexdigest())
+    yield Id(found.ref, made.doc_id, f"row {found.ref[1]} of {found.ref[0]}")
 
 
 def without_duplicates(drafts: Iterable[Found], run_id: str) -> Iterator[tuple[Found, Decision, Candidate]]:
@@ -159,9 +185,9 @@ def collisions(group: Iterable[Id]) -> Iterator[Decision]:
     for entry in group:
         by_id[entry.id].append(entry)
     for entries in by_id.values():
-        first = min(entries, key=itemgetter(2))
+        first = min(entries)
         for entry in entries:
-            if entry.of != first.of:
+            if entry.stands_for != first.stands_for:
                 yield collision(entry.ref, entry.id, f"row {first.ref[1]} of {SOURCES[first.ref[0]].csv}")
 
 
