@@ -39,7 +39,7 @@ def find(roots: Sequence[str], name: str) -> tuple[int, str]:
         path = _inside(root, name)
         if _is_file(path):
             return number, path
-    what = "is a folder" if any(Path(root, name).is_dir() for root in roots) else "is not there"
+    what = "is a folder" if any(map(os.path.isdir, (f"{root}/{name}" for root in roots))) else "is not there"
     raise Refusal(Reason.MISSING_RESPONSE_FILE, f"{name} {what}")
 
 

@@ -209,11 +209,8 @@ def _finish(
 ) -> None:
     context, stage = session.context, session.context.stage(STAGE)
     facts = counted(settled)
-    done = new if session.dry else 0
-    if not session.dry:
-        ids = (line["row"]["doc_id"] for b in job.blocks for line in settling.left(context, f"{b.name}.made"))
-        done = Index(job.places.db).count(list(ids))
-    done += sum(line["known"] for line in settled)
+    done = sum(line["known"] for line in settled)  # by what the index held of them
+    done += new if session.dry else sum(Index(job.places.db).count(_new_ids(context, b.name)) for b in job.blocks)
     refused = [
         session.refused(STAGE, line["key"], Refusal(Reason(line["reason"]), line["detail"], str(line["row_index"])))
         for line in bad
@@ -223,6 +220,10 @@ def _finish(
     session.say(f"documents: {new} new, {done} in the index, {len(bad)} bad rows of {job.rows}")
     for name, count in counters(facts).items():
         session.say(f"  {name:26} {count:>8}")
+
+
+def _new_ids(context: Context, block: str) -> list[str]:
+    return [line["row"]["doc_id"] for line in settling.left(context, f"{block}.made") if line["new"]]
 
 
 def _refuse_all(session: Session, settled: Sequence[dict[str, Any]], bad: Sequence[dict[str, Any]]) -> None:
