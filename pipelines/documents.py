@@ -161,7 +161,7 @@ def build(pipeline: Any, context: Context, job: Job, colliding: Mapping[Ref, Dec
     rows = (
         pipeline
         | "Blocks" >> source(job.blocks)
-        | "Examine" >> Work(examine, "Rows", (DRAFTS, ESSAYS, EVALUATIONS, REST, DECIDED))
+        | "Examine" >> Work(examine, "Rows", outputs=(DRAFTS, ESSAYS, EVALUATIONS, REST, DECIDED))
     )
     drafts = {DRAFTS: rows[DRAFTS]} | "Duplicates" >> JoinByKey(
         Duplicates(*shape), "Tell", (PARENTS, TARGETS, DECIDED, IDS)
