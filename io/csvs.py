@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import codecs
 import csv
+import io
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from io import BytesIO, TextIOWrapper
 from pathlib import Path
 from typing import IO
 
@@ -99,14 +99,14 @@ def read(block: Block) -> Iterator[Row]:
                 f"{block.path} changed while it was read; when it is written, run the same command again", Exit.AGAIN
             )
     repeats = dict(block.repeats)
-    rows = (cells for cells in csv.reader(_text(BytesIO(data))) if cells)
+    rows = (cells for cells in csv.reader(_text(io.BytesIO(data))) if cells)
     for index, cells in enumerate(rows, block.first):
         yield block.layout.row(index, cells, repeats.get(index, 1))
 
 
-def _text(file: IO[bytes]) -> TextIOWrapper:
+def _text(file: IO[bytes]) -> io.TextIOWrapper:
     """Return a file as text of which no byte is lost: line ends stay, what is not UTF-8 becomes lone surrogates."""
-    return TextIOWrapper(file, "utf-8", "surrogateescape", newline="")
+    return io.TextIOWrapper(file, "utf-8", "surrogateescape", newline="")
 
 
 class _Lines:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import errno
 import fcntl
 import hashlib
+import io
 import itertools
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +76,7 @@ def place(root: str, folder: str, shop: str, files: Mapping[str, bytes]) -> None
 
 def _write(path: str, data: bytes) -> None:
     try:
-        with FileIO(path, "x") as file:
+        with io.FileIO(path, "x") as file:
             left = memoryview(data)
             while left:
                 left = left[file.write(left) :]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from io import FileIO
 from pathlib import Path
 
 from resplice.transforms.records import Reason, Refusal
@@ -95,7 +95,7 @@ def examine(roots: Sequence[str], name: str) -> Response:
 
 def read(path: str) -> bytes:
     """Return the bytes of a file."""
-    with FileIO(path) as file:  # no buffer, no text layer: there may be a million of them
+    with io.FileIO(path) as file:  # no buffer, no text layer: there may be a million of them
         return file.readall()
 
 

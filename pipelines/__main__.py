@@ -17,20 +17,11 @@ from contextlib import contextmanager
 from types import FrameType
 
 from resplice.pipelines import cli
-from resplice.pipelines.args import (
-    COMMANDS,
-    Base,
-    Common,
-    Config,
-    Demo,
-    Doctor,
-    IndexArgs,
-    NamedArgs,
-    fallbacks,
-    overrides,
-)
+from resplice.pipelines.args import COMMANDS, Config, Demo, Doctor
 from resplice.pipelines.config import EXAMPLE, Resolved, resolve
+from resplice.pipelines.documents_args import IndexArgs
 from resplice.pipelines.failures import last_line
+from resplice.pipelines.flags import Base, Common, NamedArgs, fallbacks, overrides
 from resplice.transforms.records import Damage, Exit, Terminated, UserError
 
 _RESOURCES = {errno.ENOSPC: "disk space", errno.EDQUOT: "disk quota", errno.ENOMEM: "memory"}

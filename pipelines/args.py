@@ -1,18 +1,20 @@
-"""The flags of every command, as frozen dataclasses: field = `--flag`, metadata = help, choices and settings key.
+"""The table of commands, and the flags of the recovery's, as `resplice.pipelines.flags` declares them.
 
-Nothing heavy is imported here, so that `--help` answers at once. A field's metadata:
-`help` one line · `positional` True for an argument without a flag · `required` True for a flag that must be given ·
-`choices` the values it may have · `minimum` the least number · `name` the flag where the field's name cannot be it ·
-`key` the key of resplice.toml that the flag overrides (the key's choices hold then) · `fallback` the key's default for
-this command.
+Nothing heavy is imported here, so that `--help` answers at once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from typing import Any
+from dataclasses import dataclass
 
+from resplice.pipelines.documents_args import (
+    Documents,
+    DocumentsFind,
+    DocumentsLineage,
+    DocumentsReport,
+    DocumentsShow,
+)
+from resplice.pipelines.flags import Base, Common, JobArgs, NamedArgs, flag
 from resplice.transforms.records import Reason
 
 PLAN_REASONS = tuple(
@@ -28,43 +30,6 @@ PLAN_REASONS = tuple(
     )
 )
 STAGES = ("baseline", "plan", "repair", "pack", "validate", "merge", "verify", "finalize", "undo", "documents")
-
-
-def flag(help: str, default: Any = None, **metadata: Any) -> Any:
-    """Declare one flag: its help, its default, and `choices`, `key`, `required` or `positional`."""
-    return field(default=default, metadata={"help": help, **metadata})
-
-
-@dataclass(frozen=True, kw_only=True)
-class Base:
-    """Flags of every command."""
-
-    quiet: bool = flag("Show no progress.", False)
-    debug: bool = flag("Show the traceback of an error.", False)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Common(Base):
-    """Flags of every command that reads the configuration."""
-
-    config: str | None = flag("Configuration file; default: resplice.toml in the current folder, if it is there.")
-    set: tuple[str, ...] = flag("Override one key: section.key=VALUE (repeatable).", ())
-
-
-@dataclass(frozen=True, kw_only=True)
-class NamedArgs(Common):
-    """Flags of every command about one run."""
-
-    run_id: str | None = flag("Name of the run; the same name resumes it.", required=True)
-
-
-@dataclass(frozen=True, kw_only=True)
-class JobArgs(NamedArgs):
-    """Flags of every job: it writes, works in parallel and may refuse units."""
-
-    dry_run: bool = flag("Decide and report, but write to no store and no database.", False)
-    workers: int | None = flag("Cores to use on the in-process runner.", key="run.workers")
-    max_refused: float | None = flag("Share of refused units above which the stage exits 3.", key="run.max_refused")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -252,76 +217,6 @@ class Doctor(Common):
     workers: int | None = flag("Cores to use on the in-process runner.", key="run.workers")
 
 
-WORKSPACE = "resplice-work"
-"""The workspace of jobs that need no configuration, where none names one: a folder of the current one."""
-_INDEX = "sqlite:///data/db/documents.sqlite"
-
-
-def _workspace() -> Any:
-    help_ = f"Folder of the run's files; default: corpus.workspace, else {WORKSPACE}."
-    return flag(help_, key="corpus.workspace", fallback=WORKSPACE)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Documents(JobArgs):
-    """Rebuild an index of documents and a folder for each, from the CSVs of historical generations."""
-
-    cross_root: str = flag("Folder of the CSVs; default: data/7_cross_experiment.", "data/7_cross_experiment")
-    gen_root: tuple[str, ...] = flag(
-        "Folder that response_file is relative to; the first that has the file wins (repeatable); "
-        "default: data/3_generation.", ()
-    )  # fmt: skip
-    docs_root: str = flag("Folder of the documents; default: data/docs.", "data/docs")
-    db: str = flag(f"SQLAlchemy URL of the index; default: {_INDEX}.", _INDEX)
-    bad_list: str | None = flag("CSV of the rows that became no document; default: bad_generations.csv beside theirs.")
-    strict: bool = flag("Write no document if any row is refused for more than its duplicate bytes; exit 3.", False)
-    workspace: str | None = _workspace()
-
-
-@dataclass(frozen=True, kw_only=True)
-class IndexArgs(Base):
-    """Flags of every command that looks at the index."""
-
-    db: str = flag(f"SQLAlchemy URL of the index; default: {_INDEX}.", _INDEX)
-
-
-@dataclass(frozen=True, kw_only=True)
-class DocumentsShow(IndexArgs):
-    """Show one document: its row in the index."""
-
-    doc_id: str = flag("Id of the document.", "", positional=True)
-    json: bool = flag("Print JSON.", False)
-
-
-@dataclass(frozen=True, kw_only=True)
-class DocumentsLineage(IndexArgs):
-    """Show the parents and children of a document as a tree."""
-
-    doc_id: str = flag("Id of the document.", "", positional=True)
-    json: bool = flag("Print JSON.", False)
-
-
-@dataclass(frozen=True, kw_only=True)
-class DocumentsFind(IndexArgs):
-    """List the documents that have given values, the latest first."""
-
-    stage: str | None = flag("Only this stage.", choices=("draft", "essay", "evaluation"))
-    model: str | None = flag("Only this model.")
-    template: str | None = flag("Only this template.")
-    task: str | None = flag("Only this task id.")
-    limit: int | None = flag("Print only the first N.", minimum=1)
-    json: bool = flag("Print JSON.", False)
-
-
-@dataclass(frozen=True, kw_only=True)
-class DocumentsReport(IndexArgs):
-    """Write what is latest in an index of documents, and whether it and its folders agree; exit 3 if they do not."""
-
-    docs_root: str = flag("Folder of the documents; default: data/docs.", "data/docs")
-    out: str | None = flag("Folder to write.", required=True)
-    dry_run: bool = flag("Decide and report, but write to no store and no database.", False)
-
-
 @dataclass(frozen=True)
 class Command:
     """One line of the table: the module in resplice.pipelines whose `run` does it, its flags, an example.
@@ -367,24 +262,3 @@ COMMANDS: dict[str, Command] = {
     "documents-report": Command("documents_report", DocumentsReport, "resplice documents-report --out reports"),
     "demo": Command("demo", Demo, "resplice demo demo --seed 1"),
 }
-
-
-def overrides(args: Base) -> dict[str, Any]:
-    """Return the keys of resplice.toml that the given flags override, with their values."""
-    return {
-        field_.metadata["key"]: value
-        for field_ in fields(args)
-        if "key" in field_.metadata and (value := getattr(args, field_.name)) not in (None, ())
-    }
-
-
-def fallbacks(args: Base) -> dict[str, Any]:
-    """Return the keys of resplice.toml that have a default of their own for this command."""
-    return {
-        field_.metadata["key"]: field_.metadata["fallback"] for field_ in fields(args) if "fallback" in field_.metadata
-    }
-
-
-def spelling(name: str, metadata: Mapping[str, Any]) -> str:
-    """Return the flag of the field `name`: `run_id` is `--run-id`."""
-    return "--" + str(metadata.get("name", name)).replace("_", "-")

@@ -12,7 +12,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from resplice.pipelines.args import Base
+from resplice.pipelines.flags import Base
 from resplice.pipelines.keys import (
     KEYS,
     PATHS,

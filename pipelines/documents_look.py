@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from resplice.io.index import FILTERS, Index, Line
-from resplice.pipelines.args import DocumentsFind, DocumentsLineage, DocumentsShow
+from resplice.pipelines.documents_args import DocumentsFind, DocumentsLineage, DocumentsShow
 from resplice.pipelines.indexed import url_of
 from resplice.pipelines.show import cell, table
 from resplice.transforms import provenance
