@@ -19,7 +19,19 @@ from typing import Any
 
 from resplice.pipelines.__main__ import main
 
-JOBS = ("baseline", "cli", "exchange", "merge", "options", "plan", "progress", "repair", "validate", "verify")
+JOBS = (
+    "baseline",
+    "cli",
+    "documents",
+    "exchange",
+    "merge",
+    "options",
+    "plan",
+    "progress",
+    "repair",
+    "validate",
+    "verify",
+)
 LATER = ("apache_beam.runners.portability.fn_api_runner", "pyarrow.compute", "pyarrow.parquet",
          *(f"resplice.pipelines.{job}" for job in JOBS))  # fmt: skip
 """What the commands import where they need it."""

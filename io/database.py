@@ -28,6 +28,7 @@ from resplice.transforms.settings import Database
 
 URL_VARIABLE = "RESPLICE_DATABASE_URL"
 FROM_ENVIRONMENT = f"environment:{URL_VARIABLE}"
+OPTION = "database.url"
 PATIENCE_S = 60.0
 SESSION = "SELECT set_config('DateStyle', 'ISO', true), set_config('TimeZone', 'UTC', true), \
 set_config('extra_float_digits', '1', true), set_config('standard_conforming_strings', 'on', true)"
@@ -51,18 +52,18 @@ _Result = TypeVar("_Result")
 set_on_retry_hooks([])  # they would log SQL on stderr, among the lines of progress
 
 
-def _parsed(url: str) -> sa.URL:
-    """Read a URL; UserError, which repeats nothing of it, if it is none."""
+def _parsed(url: str, option: str = OPTION) -> sa.URL:
+    """Read the URL that an option gives; UserError, which repeats nothing of it, if it is none."""
     text = os.environ.get(URL_VARIABLE, "") if url == FROM_ENVIRONMENT else url
     try:
         parsed = sa.engine.make_url(text)
     except (sa.exc.ArgumentError, ValueError):
         raise UserError(
-            "database.url is no SQLAlchemy URL, e.g. sqlite:///corpus.sqlite or postgresql://user@host:5432/corpus "
+            f"{option} is no SQLAlchemy URL, e.g. sqlite:///corpus.sqlite or postgresql://user@host:5432/corpus "
             "(special characters of a password as %XX)"
         ) from None
     if parsed.get_backend_name() != "sqlite" and text.count("@") > 1:  # else a part of a password is taken for the host
-        raise UserError("database.url: an @ in the user or the password must be written as %40")
+        raise UserError(f"{option}: an @ in the user or the password must be written as %40")
     if parsed.drivername.partition("+")[0] in ("postgres", "postgresql"):
         return parsed.set(drivername="postgresql+psycopg")
     return parsed
@@ -96,23 +97,26 @@ def only_here(url: str) -> str:
     return f"a server on this machine ({host})" if near else ""
 
 
-def connect(url: str, writable: bool) -> sa.Engine:
-    """Return the engine of a URL, one a process. UserError if the URL, its driver or its file is not there."""
-    return _engine(_parsed(url), writable)
+def connect(url: str, writable: bool, create: bool = False, option: str = OPTION) -> sa.Engine:
+    """Return the engine of a URL, one a process. UserError if the URL, its driver or its file is not there.
+
+    `create` makes the file of an SQLite database; `option` is what errors call the URL.
+    """
+    return _engine(_parsed(url, option), writable, create, option)
 
 
 @lru_cache(maxsize=8)
-def _engine(parsed: sa.URL, writable: bool) -> sa.Engine:
+def _engine(parsed: sa.URL, writable: bool, create: bool, option: str) -> sa.Engine:
     if parsed.get_backend_name() == "sqlite":
-        return _sqlite(parsed, writable)
+        return _sqlite(parsed, writable, create, option)
     try:
         if parsed.get_backend_name() == "postgresql":
             return _postgres(parsed, writable)
         return sa.create_engine(parsed)
     except (sa.exc.NoSuchModuleError, ModuleNotFoundError) as error:
         if parsed.get_backend_name() == "postgresql":
-            raise UserError("database.url: no driver for PostgreSQL: pip install 'resplice[postgres]'") from None
-        raise UserError(f"database.url: no driver for {parsed.drivername} ({error}): install it with pip") from None
+            raise UserError(f"{option}: no driver for PostgreSQL: pip install 'resplice[postgres]'") from None
+        raise UserError(f"{option}: no driver for {parsed.drivername} ({error}): install it with pip") from None
 
 
 def _postgres(url: sa.URL, writable: bool) -> sa.Engine:
@@ -155,13 +159,16 @@ def _named(parameters: dict[str, str]) -> str:
     return f"the database {found['dbname'] or found['user']} on {host}:{found['port']}"
 
 
-def _sqlite(url: sa.URL, writable: bool) -> sa.Engine:
+def _sqlite(url: sa.URL, writable: bool, create: bool, option: str) -> sa.Engine:
     path = Path(url.database or "")
     if path.is_dir():
-        raise UserError(f"database.url: {path} is a folder; name the SQLite file")
-    if not path.is_file():
-        raise UserError(f"database.url: there is no file {path}")
-    address = f"file:{urllib.parse.quote(str(path.absolute()))}?mode={'rw' if writable else 'ro'}"
+        raise UserError(f"{option}: {path} is a folder; name the SQLite file")
+    if create:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    elif not path.is_file():
+        raise UserError(f"{option}: there is no file {path}")
+    mode = "rwc" if create else "rw" if writable else "ro"
+    address = f"file:{urllib.parse.quote(str(path.absolute()))}?mode={mode}"
 
     def open_() -> sqlite3.Connection:
         connection = sqlite3.connect(address, uri=True, timeout=30.0, check_same_thread=False)

@@ -54,6 +54,13 @@ class Apart:
         yield self.gather((span[0], self.work(span)))
 
 
+def collected(context: Context, stage: str, name: str) -> list[Any]:
+    """Return the records of the parts that `Gather` wrote, in no order, where no file of them is needed."""
+    store = context.workspace.store
+    heads = store.list(_prefix(context, stage, name))
+    return [record for head in heads for record in documents.load_lines(store, head.key)]
+
+
 def collect(context: Context, stage: str, name: str) -> None:
     """Make one file of the parts that `Gather` wrote, `{stage}/{name}.jsonl`; before the stage clears them away."""
     store = context.workspace.store

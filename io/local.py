@@ -16,7 +16,7 @@ from typing import IO
 from resplice.io.store import Head
 from resplice.transforms.records import DISK_FULL
 
-_TEMPORARY = ".resplice-tmp-"
+TEMPORARY = ".resplice-tmp-"
 _CHUNK = 1 << 20
 
 
@@ -69,7 +69,7 @@ class LocalStore:
             folders.sort()
             inside = Path(path).relative_to(self._root).as_posix()
             start = "" if inside == "." else inside + "/"
-            yield from (start + name for name in files if not name.startswith(_TEMPORARY))
+            yield from (start + name for name in files if not name.startswith(TEMPORARY))
 
     def head(self, key: str) -> Head | None:
         """Return size and token of a file, or None."""
@@ -138,7 +138,7 @@ class LocalStore:
     @contextlib.contextmanager
     def _temporary(self, target: Path, data: bytes | Path) -> Iterator[Path]:
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=_TEMPORARY, dir=target.parent)
+        handle, name = tempfile.mkstemp(prefix=TEMPORARY, dir=target.parent)
         temporary = Path(name)
         try:
             with os.fdopen(handle, "wb") as file:

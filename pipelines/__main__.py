@@ -17,9 +17,11 @@ from contextlib import contextmanager
 from types import FrameType
 
 from resplice.pipelines import cli
-from resplice.pipelines.args import COMMANDS, Base, Common, Config, Demo, Doctor, NamedArgs, overrides
+from resplice.pipelines.args import COMMANDS, Config, Demo, Doctor
 from resplice.pipelines.config import EXAMPLE, Resolved, resolve
+from resplice.pipelines.documents_args import IndexArgs
 from resplice.pipelines.failures import last_line
+from resplice.pipelines.flags import Base, Common, NamedArgs, fallbacks, overrides
 from resplice.transforms.records import Damage, Exit, Terminated, UserError
 
 _RESOURCES = {errno.ENOSPC: "disk space", errno.EDQUOT: "disk quota", errno.ENOMEM: "memory"}
@@ -61,13 +63,15 @@ def _dispatch(name: str, tokens: list[str]) -> int:
         return _demo(args)
     if isinstance(args, Doctor):
         return int(importlib.import_module("resplice.pipelines.doctor").run(args, rest))
+    if isinstance(args, IndexArgs):
+        return int(importlib.import_module(f"resplice.pipelines.{command.module}").run(args))
     assert isinstance(args, Common)
     return _run(name, args, rest)
 
 
 def _run(name: str, args: Common, rest: list[str]) -> int:
     command = COMMANDS[name]
-    resolved = resolve(args.config, args.set, os.environ, overrides(args))
+    resolved = resolve(args.config, args.set, os.environ, overrides(args), fallbacks(args))
     argv: list[str] = []
     if command.beam:
         with _starting(name, quiet=args.quiet):

@@ -1,17 +1,20 @@
-"""The flags of every command, as frozen dataclasses: field = `--flag`, metadata = help, choices and settings key.
+"""The table of commands, and the flags of the recovery's, as `resplice.pipelines.flags` declares them.
 
-Nothing heavy is imported here, so that `--help` answers at once. A field's metadata:
-`help` one line · `positional` True for an argument without a flag · `required` True for a flag that must be given ·
-`choices` the values it may have · `minimum` the least number · `name` the flag where the field's name cannot be it ·
-`key` the key of resplice.toml that the flag overrides (the key's choices hold then).
+Nothing heavy is imported here, so that `--help` answers at once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from typing import Any
+from dataclasses import dataclass
 
+from resplice.pipelines.documents_args import (
+    Documents,
+    DocumentsFind,
+    DocumentsLineage,
+    DocumentsReport,
+    DocumentsShow,
+)
+from resplice.pipelines.flags import Base, Common, JobArgs, NamedArgs, flag
 from resplice.transforms.records import Reason
 
 PLAN_REASONS = tuple(
@@ -26,45 +29,14 @@ PLAN_REASONS = tuple(
         Reason.VALIDATION_MISSING,
     )
 )
-STAGES = ("baseline", "plan", "repair", "pack", "validate", "merge", "verify", "finalize", "undo")
-
-
-def flag(help: str, default: Any = None, **metadata: Any) -> Any:
-    """Declare one flag: its help, its default, and `choices`, `key`, `required` or `positional`."""
-    return field(default=default, metadata={"help": help, **metadata})
+STAGES = ("baseline", "plan", "repair", "pack", "validate", "merge", "verify", "finalize", "undo", "documents")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Base:
-    """Flags of every command."""
+class RunArgs(JobArgs):
+    """Flags of every stage of the recovery."""
 
-    quiet: bool = flag("Show no progress.", False)
-    debug: bool = flag("Show the traceback of an error.", False)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Common(Base):
-    """Flags of every command that reads the configuration."""
-
-    config: str | None = flag("Configuration file; default: resplice.toml in the current folder, if it is there.")
-    set: tuple[str, ...] = flag("Override one key: section.key=VALUE (repeatable).", ())
-
-
-@dataclass(frozen=True, kw_only=True)
-class NamedArgs(Common):
-    """Flags of every command about one run."""
-
-    run_id: str | None = flag("Name of the run; the same name resumes it.", required=True)
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunArgs(NamedArgs):
-    """Flags of every stage: it writes, works in parallel and may refuse units."""
-
-    dry_run: bool = flag("Decide and report, but write to no store and no database.", False)
-    workers: int | None = flag("Cores to use on the in-process runner.", key="run.workers")
     retry: str | None = flag("What to try again of an earlier process.", key="run.retry")
-    max_refused: float | None = flag("Share of refused units above which the stage exits 3.", key="run.max_refused")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,6 +117,7 @@ class Recover(Baseline, Plan, Merge):
 class Status(NamedArgs):
     """Show what a run has done, is doing and refused."""
 
+    workspace: str | None = flag("Folder of the run's files; default: corpus.workspace.", key="corpus.workspace")
     follow: bool = flag("Show the progress of its processes until they have ended.", False)
     json: bool = flag("Print JSON.", False)
 
@@ -153,6 +126,7 @@ class Status(NamedArgs):
 class Report(NamedArgs):
     """Write the report of a run: report.html for people, report.json for scripts."""
 
+    workspace: str | None = flag("Folder of the run's files; default: corpus.workspace.", key="corpus.workspace")
     dry_run: bool = flag("Decide and report, but write to no store and no database.", False)
 
 
@@ -160,6 +134,7 @@ class Report(NamedArgs):
 class Failed(NamedArgs):
     """List the refusals of a run, grouped by stage and reason, or write them as a work list."""
 
+    workspace: str | None = flag("Folder of the run's files; default: corpus.workspace.", key="corpus.workspace")
     stage: str | None = flag("Only this stage.", choices=STAGES)
     reason: tuple[str, ...] = flag(
         "Only this reason (repeatable).", (), choices=tuple(str(reason) for reason in Reason)
@@ -280,19 +255,10 @@ COMMANDS: dict[str, Command] = {
     ),
     "doctor": Command("doctor", Doctor, "resplice doctor --config resplice.toml", beam=True),
     "config": Command("config", Config, "resplice config --set run.workers=4"),
+    "documents": Command("documents", Documents, "resplice documents --run-id backfill-a --strict", beam=True),
+    "documents show": Command("documents_look", DocumentsShow, "resplice documents show uva8v97ko1nswflt"),
+    "documents lineage": Command("documents_look", DocumentsLineage, "resplice documents lineage uva8v97ko1nswflt"),
+    "documents find": Command("documents_look", DocumentsFind, "resplice documents find --stage essay --json"),
+    "documents-report": Command("documents_report", DocumentsReport, "resplice documents-report --out reports"),
     "demo": Command("demo", Demo, "resplice demo demo --seed 1"),
 }
-
-
-def overrides(args: Base) -> dict[str, Any]:
-    """Return the keys of resplice.toml that the given flags override, with their values."""
-    return {
-        field_.metadata["key"]: value
-        for field_ in fields(args)
-        if "key" in field_.metadata and (value := getattr(args, field_.name)) not in (None, ())
-    }
-
-
-def spelling(name: str, metadata: Mapping[str, Any]) -> str:
-    """Return the flag of the field `name`: `run_id` is `--run-id`."""
-    return "--" + str(metadata.get("name", name)).replace("_", "-")

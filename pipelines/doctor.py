@@ -22,9 +22,10 @@ from resplice.pipelines import doctor_checks as checks
 from resplice.pipelines import doctor_plugins as plugins
 from resplice.pipelines import doctor_runner as runners
 from resplice.pipelines import progress
-from resplice.pipelines.args import Doctor, overrides
+from resplice.pipelines.args import Doctor
 from resplice.pipelines.config import resolve
 from resplice.pipelines.doctor_checks import Situation
+from resplice.pipelines.flags import overrides
 from resplice.pipelines.show import table
 from resplice.transforms import provenance
 from resplice.transforms.checkup import Finding, State, exit_code

@@ -21,11 +21,13 @@ import pytest
 import soundfile
 from blocks import DOCUMENTS, ROOT, Block, Command, Done, Shell, blocks, prose
 
+from resplice.io import index, settling
 from resplice.io.pool import close_all
-from resplice.pipelines import config
+from resplice.pipelines import config, documents_report
 from resplice.pipelines.__main__ import main
 from resplice.pipelines.keys import KEYS
 from resplice.transforms.coverage import Bucket
+from resplice.transforms.documents import SOURCES
 from resplice.transforms.records import Reason
 
 FORMAT, CORPUS, CRASHES = (ROOT / "docs" / name for name in ("format.md", "your-corpus.md", "crashes.md"))
@@ -307,6 +309,8 @@ def test_every_field_of_a_ledger_and_of_a_refusal_is_explained(played: Played) -
 def vocabulary(played: Played) -> set[str]:
     """Return the words with an underscore that code, settings and files of a workspace know."""
     words = {*map(str, Reason), *map(str, Bucket), *(part for key in KEYS for part in key.split("."))}
+    words |= {*index.COLUMNS, *settling.BAD, *(name for source in SOURCES for name in (*source.needed, *source.links))}
+    words |= {documents_report.LATEST, documents_report.CONSISTENCY}
     for path in [*played.workspace.rglob("*.json"), played.folder / "results.manifest.json"]:
         words |= set(keys(json.loads(path.read_text())))
     for path in played.workspace.rglob("*.jsonl"):

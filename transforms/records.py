@@ -38,6 +38,17 @@ class Reason(StrEnum):
     DUPLICATE_RESULT = "duplicate_result"
     # finalize, undo
     CONFLICT = "conflict"
+    # documents, in the order in which a row is checked
+    INVALID_ROW = "invalid_row"
+    NOT_SUCCESSFUL = "not_successful"
+    UNSAFE_PATH = "unsafe_path"
+    MISSING_RESPONSE_FILE = "missing_response_file"
+    UNDECODABLE_RESPONSE = "undecodable_response"
+    DUPLICATE_SAME_CONTENT = "duplicate_same_content"
+    UNRESOLVED_PARENT = "unresolved_parent"
+    UNRESOLVED_TARGET = "unresolved_target"
+    ID_COLLISION = "id_collision"
+    CONTENT_CHANGED = "content_changed"
 
 
 class Refusal(Exception):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 import apache_beam as beam
@@ -20,6 +20,23 @@ def _hinted(step: beam.PTransform, memory_mb: int) -> beam.PTransform:
     return step.with_resource_hints(min_ram=f"{memory_mb}MiB") if memory_mb else step
 
 
+def _applied(work: Callable[[Any], Iterable[Any]], title: str, outputs: Sequence[str]) -> Any:
+    """Apply a function; with `outputs` it yields (name of an output, record), and each output is a collection."""
+    if not outputs:
+        return title >> beam.FlatMap(work)
+    return title >> beam.FlatMap(_Named(work)).with_outputs(*outputs)
+
+
+class _Named:
+    """A function that yields (name, record) as Beam wants it."""
+
+    def __init__(self, work: Callable[[Any], Iterable[Any]]) -> None:
+        self._work = work
+
+    def __call__(self, element: Any) -> Iterator[Any]:
+        yield from (beam.pvalue.TaggedOutput(name, record) for name, record in self._work(element))
+
+
 class Work(beam.PTransform):  # type: ignore[misc]
     """Spread work items over the workers and apply a function to each: item → records.
 
@@ -27,28 +44,35 @@ class Work(beam.PTransform):  # type: ignore[misc]
     `memory_mb`: MiB that a worker should have for it, a hint to runners that choose machines; 0 for whatever there is.
     """
 
-    def __init__(self, work: Callable[[Any], Iterable[Any]], title: str, memory_mb: int = 0) -> None:
+    def __init__(
+        self, work: Callable[[Any], Iterable[Any]], title: str, memory_mb: int = 0, outputs: Sequence[str] = ()
+    ) -> None:
         super().__init__()
         self._work = work
         self._title = title
+        self._outputs = outputs
         _hinted(self, memory_mb)
 
     def expand(self, items: beam.PCollection) -> beam.PCollection:
-        """Return the records of all items."""
-        return items | "Spread" >> beam.Reshuffle() | self._title >> beam.FlatMap(self._work)
+        """Return the records of all items; a collection for each of the outputs, if there are some."""
+        return items | "Spread" >> beam.Reshuffle() | _applied(self._work, self._title, self._outputs)
 
 
 class JoinByKey(beam.PTransform):  # type: ignore[misc]
     """Join named collections of (key, record) and apply a function to each key: (key, {name: records}) → records."""
 
-    def __init__(self, join: Callable[[tuple[Any, dict[str, Iterable[Any]]]], Iterable[Any]], title: str) -> None:
+    def __init__(
+        self, join: Callable[[tuple[Any, dict[str, Iterable[Any]]]], Iterable[Any]], title: str,
+        outputs: Sequence[str] = (),
+    ) -> None:  # fmt: skip
         super().__init__()
         self._join = join
         self._title = title
+        self._outputs = outputs
 
     def expand(self, sides: dict[str, beam.PCollection]) -> beam.PCollection:
-        """Return the records of all keys."""
-        return sides | "Group" >> beam.CoGroupByKey() | self._title >> beam.FlatMap(self._join)
+        """Return the records of all keys; a collection for each of the outputs, if there are some."""
+        return sides | "Group" >> beam.CoGroupByKey() | _applied(self._join, self._title, self._outputs)
 
 
 class Parts(Protocol):

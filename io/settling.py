@@ -1,0 +1,219 @@
+"""Rows that are decided, held against the index and made ready: lines of the bad list, rows and folders of documents.
+
+What a step leaves for the next one stands below `live/` of the stage, a file a block, and is removed in the end.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from resplice.io import csvs, doctree, responses
+from resplice.io.backfill import DECIDED, Places
+from resplice.io.context import Context
+from resplice.io.csvs import Block
+from resplice.io.index import Index, Line
+from resplice.io.parcels import Parcels
+from resplice.transforms import provenance
+from resplice.transforms.documents import LINK, SOURCES, Row, folder, iso, logical_parts, shown, ticks
+from resplice.transforms.lineage import Decision, collision
+from resplice.transforms.records import Exit, Reason, UserError
+
+STAGE = "documents"
+BAD = ("source_csv", "reason", "row_index", "task_id", "combo_id", "template_id", "model_id", "response_file",
+       "timestamp", "detail")  # fmt: skip
+BLOCKS = "blocks"
+_CHANGED = "responses changed while the run was at work"
+
+
+def _key(context: Context, name: str) -> str:
+    return f"{context.stage(STAGE)}/live/{context.run.seq:04d}-blocks/{name}"
+
+
+def left(context: Context, name: str) -> list[dict[str, Any]]:
+    """Return what a step left under a name, [] if nothing."""
+    try:
+        data = context.workspace.store.read(_key(context, name))
+    except FileNotFoundError:
+        return []
+    return [json.loads(line) for line in data.splitlines()]
+
+
+def _leave(context: Context, name: str, lines: Sequence[dict[str, Any]]) -> None:
+    if lines:
+        data = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode()
+        context.workspace.store.replace(_key(context, name), data, None)
+
+
+def clear(context: Context) -> None:
+    """Remove what steps left."""
+    store = context.workspace.store
+    for head in list(store.list(_key(context, ""))):
+        store.delete(head.key)
+
+
+class Settle:
+    """Hold the decided rows of a block against the index: its bad rows, and the documents that are still to make."""
+
+    def __init__(self, context: Context, places: Places, parcels: Parcels) -> None:
+        self._context = context
+        self._places = places
+        self._parcels = parcels
+
+    def __call__(self, group: tuple[str, dict[str, Iterable[Any]]]) -> Iterator[dict[str, Any]]:
+        """Settle one block, and yield its counts."""
+        name, sides = group
+        (block,) = sides[BLOCKS]
+        decisions = _one_each(block, self._parcels.get(sides[DECIDED], Decision.of))
+        rows = list(csvs.read(block))
+        made = [(row, d) for row in rows if not (d := decisions[row.number]).reason]
+        colliding, changed, todo, known = self._against_index(made)
+        decisions |= {decision.ref[1]: decision for decision in (*colliding, *changed)}
+        bad = [_bad(row, d) for row in rows if (d := decisions[row.number]).reason]
+        _leave(self._context, f"{name}.bad", bad)
+        _leave(self._context, f"{name}.made", [{**self._line(row, d), "new": new} for row, d, new in todo])
+        reasons = Counter(line["reason"] for line in bad)
+        yield {
+            "block": name, "source": block.layout.source, "rows": len(rows), "known": known, "made": len(todo),
+            "new": sum(new for _, _, new in todo), "reasons": dict(sorted(reasons.items())),
+            "colliding": [list(decision) for decision in colliding],
+        }  # fmt: skip
+
+    def _against_index(
+        self, made: Sequence[tuple[Row, Decision]]
+    ) -> tuple[list[Decision], list[Decision], list[tuple[Row, Decision, bool]], int]:
+        """Return what collides with a document of the index, what has other bytes there, what is to be made (and
+        whether it is new there), and how many are there.
+        """
+        if not self._places.indexed:
+            return [], [], [(row, decision, True) for row, decision in made], 0
+        index = Index(self._places.db)
+        there = index.known([decision.doc_id for _, decision in made])
+        keys = index.with_keys([decision.logical_id for _, decision in made])
+        colliding, changed, todo, known = [], [], [], 0
+        for row, decision in made:
+            line, key = there.get(decision.doc_id), keys.get(decision.logical_id)
+            if key and _is_another(key, row, decision):
+                colliding.append(collision(decision.ref, decision.logical_id, f"document {key['doc_id']} of the index"))
+            elif line is None:
+                todo.append((row, decision, True))
+            elif json.loads(line["meta_small"] or "{}").get("row_key") != row.key:
+                colliding.append(collision(decision.ref, decision.doc_id, f"a row of run {line['run_id']}"))
+            elif line["content_hash"] != decision.sha256:
+                changed.append(_changed(decision, line))
+            else:
+                known += 1
+                if not doctree.is_there(self._places.docs, line["doc_dir"]):
+                    todo.append((row, decision, False))
+        return colliding, changed, todo, known
+
+    def _line(self, row: Row, decision: Decision) -> dict[str, Any]:
+        """Return a document that is to be made: its row in the index, and where its files come from."""
+        stage = SOURCES[row.source].stage
+        doc_dir = folder(stage, decision.logical_id, decision.doc_id)
+        prompt = responses.prompt(self._places.roots, row.task_id) if row.source == LINK else ""
+        small = {
+            "source_csv": SOURCES[row.source].csv, "row_key": row.key, "combo_id": row.combo_id,
+            "response_file": row.file, "timestamp": row.timestamp,
+        }  # fmt: skip
+        line: Line = {
+            "doc_id": decision.doc_id,
+            "logical_key_id": decision.logical_id,
+            "stage": stage,
+            "task_id": row.task_id,
+            "parent_doc_id": decision.parent_id or None,
+            "template_id": row.template,
+            "model_id": row.model,
+            "run_id": self._context.run.id,
+            "prompt_path": f"{doc_dir}/{doctree.PROMPT}" if prompt else None,
+            "parser": None,
+            "status": "ok",
+            "created_at": iso(ticks(row.timestamp) or 0),
+            "doc_dir": doc_dir,
+            "raw_chars": decision.chars,
+            "parsed_chars": decision.chars,
+            "content_hash": decision.sha256,
+            "meta_small": provenance.line(small),
+        }
+        return {"row": line, "file": row.file, "root": decision.root, "prompt": prompt}
+
+
+def _one_each(block: Block, decisions: Iterable[Decision]) -> dict[int, Decision]:
+    """Return the decision of each row of a block by its index. RuntimeError unless each row has just one."""
+    given = list(decisions)
+    found = {decision.ref[1]: decision for decision in given}
+    if not len(found) == len(given) == block.rows:
+        raise RuntimeError(f"block {block.name} has {block.rows} rows, but {len(given)} decisions of {len(found)} rows")
+    return found
+
+
+def _is_another(line: Line, row: Row, decision: Decision) -> bool:
+    """Return whether a document of the index has the logical key of a row, but other parts, as far as it tells them."""
+    about = line["parent_doc_id"] or json.loads(line["meta_small"] or "{}").get("combo_id")
+    stage, combo_or_parent, *rest = logical_parts(row.source, row.combo_id, decision.parent_id, row.template, row.model)
+    known = about is None or about == combo_or_parent
+    return not known or [line["stage"], line["template_id"], line["model_id"]] != [stage, *rest]
+
+
+def _changed(decision: Decision, line: Line) -> Decision:
+    detail = f"document {line['doc_id']} has the sha256 {line['content_hash']}, the file {decision.sha256}"
+    return Decision(decision.ref, str(Reason.CONTENT_CHANGED), f"{detail}; a new --run-id takes it")
+
+
+def _bad(row: Row, decision: Decision) -> dict[str, Any]:
+    cells = (SOURCES[row.source].csv, decision.reason, row.number, row.task_id, row.combo_id, row.template, row.model,
+             row.file, row.timestamp, decision.detail)  # fmt: skip
+    line = {name: shown(cell) if isinstance(cell, str) else cell for name, cell in zip(BAD, cells, strict=True)}
+    return {**line, "key": shown(row.key)}
+
+
+def bad_list(context: Context, names: Iterable[str]) -> Iterator[dict[str, Any]]:
+    """Yield the bad rows of the named blocks, in their order."""
+    for name in names:
+        yield from left(context, f"{name}.bad")
+
+
+def bad_csv(lines: Iterable[Mapping[str, Any]]) -> bytes:
+    """Return the bad list as CSV."""
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, BAD, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    return text.getvalue().encode()
+
+
+class Write:
+    """Make the folders of a block's documents; `shop` is where they are made before they get their names."""
+
+    def __init__(self, context: Context, places: Places, shop: str) -> None:
+        self._context = context
+        self._places = places
+        self._shop = shop
+
+    def __call__(self, name: str) -> Iterator[Any]:
+        """Make the folders of one block."""
+        for line in left(self._context, f"{name}.made"):
+            self._make(line)
+        yield from ()
+
+    def _make(self, line: Mapping[str, Any]) -> None:
+        row = line["row"]
+        _, path = responses.find([self._places.roots[line["root"]]], line["file"])
+        raw = responses.read(path)
+        if provenance.sha256(raw) != row["content_hash"]:
+            raise UserError(f"{path} changed while the run was at work; run the same command again", Exit.AGAIN)
+        files = {doctree.RAW: raw, doctree.PARSED: raw}
+        if line["prompt"]:
+            files[doctree.PROMPT] = responses.read(line["prompt"])
+        small = json.loads(row["meta_small"])
+        facts = {n: row[n] for n in _OF_METADATA} | small
+        files[doctree.METADATA] = (provenance.line(facts) + "\n").encode()
+        doctree.place(self._places.docs, row["doc_dir"], self._shop, files)
+
+
+_OF_METADATA = ("doc_id", "logical_key_id", "stage", "task_id", "parent_doc_id", "template_id", "model_id", "run_id",
+                "content_hash", "created_at", "raw_chars", "parsed_chars")  # fmt: skip
