@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -126,12 +126,13 @@ class Session:
         ]
 
     def finish(
-        self, stage: str, total: int, done: int, skipped: int, refused: Sequence[Refused], unit: str = "video"
-    ) -> Summary:
+        self, stage: str, total: int, done: int, skipped: int, refused: Sequence[Refused], unit: str = "video",
+        counters: Mapping[str, int] | None = None,
+    ) -> Summary:  # fmt: skip
         """Write refused.jsonl and summary.json of a stage; raise unless its units add up."""
         store, key = self.context.workspace.store, self.context.stage(stage)
         refusals.write(store, key, refused)
-        summary = refusals.summarise(store, key, stage, total, done, skipped, unit)
+        summary = refusals.summarise(store, key, stage, total, done, skipped, unit, counters)
         self.counts[stage] = {k: v for k, v in summary.to_json().items() if k not in ("stage", "unit")}
         if not summary.balanced:
             raise RuntimeError(
@@ -165,18 +166,22 @@ def stage(name: str) -> Callable[[_Stage], _Stage]:
 
 def run(
     command: str, args: Any, resolved: Resolved, beam_argv: Sequence[str], job: Callable[[Session], None],
-    check: Callable[[Context], None] = lambda context: None,
+    check: Callable[[Context], None] = lambda context: None, corpus: bool = True,
 ) -> int:  # fmt: skip
-    """Run a job as one process of its run, and return its exit code; `check` comes before anything is written."""
+    """Run a job as one process of its run, and return its exit code; `check` comes before anything is written.
+
+    `corpus`: the job reads the corpus, so that its roots must be there.
+    """
     places.hurry(False)
     with tempfile.TemporaryDirectory(prefix="resplice-dry-") if args.dry_run else contextlib.nullcontext("") as scratch:
         context = Context(_run(command, args, resolved), _carried(resolved), scratch)
         try:
-            checks.corpus(context, ("transcribed",) if command in ("finalize", "undo") else checks.CORPUS)
+            roots = ("transcribed",) if command in ("finalize", "undo") else checks.CORPUS
+            checks.corpus(context, roots if corpus else ())
             checks.before(context, command)
             check(context)
         except UserError as error:
-            if resolved.path is None:
+            if resolved.path is None and corpus:
                 raise UserError(f"{error}\n(there is no resplice.toml here, so the defaults hold)") from None
             raise
         checks.honest(context.workspace)
