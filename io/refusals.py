@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
 
 from resplice.io import documents
 from resplice.io.store import Store
@@ -27,7 +27,10 @@ class Refused:
 
 @dataclass(frozen=True)
 class Summary:
-    """The state of a stage's units: in = done + skipped + refused, each counted from its own source."""
+    """The state of a stage's units: in = done + skipped + refused, each counted from its own source.
+
+    `counters` are further counts of a job, under names of its own.
+    """
 
     stage: str
     total: int
@@ -36,6 +39,7 @@ class Summary:
     refused: int
     by_reason: dict[str, int]
     unit: str = "video"
+    counters: dict[str, int] = field(default_factory=dict)
 
     @property
     def balanced(self) -> bool:
@@ -44,8 +48,8 @@ class Summary:
 
     def to_json(self) -> dict[str, object]:
         """Return the content of summary.json."""
-        values = {name: value for name, value in asdict(self).items() if name != "total"}
-        return {"in": self.total, **values}
+        values = {name: value for name, value in asdict(self).items() if name not in ("total", "counters")}
+        return {"in": self.total, **values, **self.counters}
 
 
 def put(store: Store, key: str, data: bytes) -> bool:
@@ -76,7 +80,10 @@ def write(store: Store, stage: str, refused: Iterable[Refused]) -> list[Refused]
     return lines
 
 
-def summarise(store: Store, stage: str, name: str, total: int, done: int, skipped: int, unit: str = "video") -> Summary:
+def summarise(
+    store: Store, stage: str, name: str, total: int, done: int, skipped: int, unit: str = "video",
+    counters: Mapping[str, int] | None = None,
+) -> Summary:  # fmt: skip
     """Write and return the summary of a stage; the refused units are counted from refused.jsonl.
 
     `unit` says what is counted: a "video" counts once whatever it was refused for, a "result" is a line of its own.
@@ -85,7 +92,8 @@ def summarise(store: Store, stage: str, name: str, total: int, done: int, skippe
     reasons = [line.reason for line in lines]
     if unit == "video":
         reasons = list({line.unit: line.reason for line in reversed(lines)}.values())
-    summary = Summary(name, total, done, skipped, len(reasons), dict(sorted(Counter(reasons).items())), unit)
+    summary = Summary(name, total, done, skipped, len(reasons), dict(sorted(Counter(reasons).items())), unit,
+                      dict(counters or {}))  # fmt: skip
     put(store, f"{stage}/summary.json", provenance.document(summary.to_json()))
     return summary
 
@@ -96,4 +104,6 @@ def load_summary(store: Store, stage: str) -> Summary | None:
         values = documents.load(store, f"{stage}/summary.json")
     except FileNotFoundError:
         return None
-    return Summary(total=values.pop("in"), **values)
+    total, names = values.pop("in"), {field_.name for field_ in fields(Summary)}
+    counters = {name: values.pop(name) for name in list(values) if name not in names}
+    return Summary(total=total, **values, counters=counters)
