@@ -29,8 +29,9 @@ Commands that run a pipeline take Beam's own options too (--runner, --flink_mast
 
 
 def command_name(tokens: Sequence[str]) -> str:
-    """Return the command that `tokens` begin with; "" for none of the table."""
-    return next((name for name in COMMANDS if list(tokens[: len(name.split())]) == name.split()), "")
+    """Return the longest command that `tokens` begin with; "" for none of the table."""
+    fitting = (name for name in COMMANDS if list(tokens[: len(name.split())]) == name.split())
+    return max(fitting, key=len, default="")
 
 
 def show(tokens: Sequence[str]) -> None:
@@ -76,14 +77,19 @@ def _app() -> App:
         if group and group not in groups:
             groups[group] = App(name=group, help="Check the sidecars of artifacts.", sort_key=order)
             app.command(groups[group])
-        _add(groups.get(group, app), leaf, command, order)
+        if any(other.startswith(f"{name} ") for other in COMMANDS):  # a command that has further ones below it
+            groups[name] = App(name=name, sort_key=order, **_told(command))
+            groups[name].default(_function(command))
+            app.command(groups[name])
+        else:
+            groups.get(group, app).command(_function(command), name=leaf, sort_key=order, **_told(command))
     return app
 
 
-def _add(app: App, name: str, command: Command, order: int) -> None:
-    epilogue = f"Example:\n\n  {command.example}"
+def _told(command: Command) -> dict[str, Any]:
+    """Return what the help of a command says besides its flags."""
     about = f"{command.args.__doc__}" + ("\n\nTakes Beam's own options, too." if command.beam else "")
-    app.command(_function(command), name=name, help=about, help_epilogue=epilogue, sort_key=order)
+    return {"help": about, "help_epilogue": f"Example:\n\n  {command.example}"}
 
 
 def _function(command: Command) -> Any:

@@ -47,13 +47,15 @@ class Resolved:
 
 
 def resolve(
-    path: str | None, sets: Sequence[str], environ: Mapping[str, str], flags: Mapping[str, Any] | None = None
-) -> Resolved:
+    path: str | None, sets: Sequence[str], environ: Mapping[str, str], flags: Mapping[str, Any] | None = None,
+    fallbacks: Mapping[str, Any] | None = None,
+) -> Resolved:  # fmt: skip
     """Return the settings in force and where each comes from.
 
     `path` is the value of `--config` (None: `resplice.toml` in the current folder if it is there), `sets` the values of
-    `--set`, `flags` the keys that flags of their own override. Raises UserError (exit 2) for a missing named file, an
-    unknown section or key, a wrong type, choice or range, and a password outside the environment.
+    `--set`, `flags` the keys that flags of their own override, `fallbacks` defaults in place of the usual ones (a path
+    is relative to the current folder). Raises UserError (exit 2) for a missing named file, an unknown section or key, a
+    wrong type, choice or range, and a password outside the environment.
     """
     file = _file(path)
     here = Path.cwd()
@@ -63,6 +65,8 @@ def resolve(
     values, origin = _checked(entries)
     splitter = values.get("polish.splitter", Polish().splitter)
     _refuse_extras_of_the_built_in_splitter(splitter, entries)
+    for key, value in (fallbacks or {}).items():
+        values.setdefault(key, absolute(key, value, here))
     base = file.absolute().parent if file else here
     for key in (*PATHS, "database.url"):
         values.setdefault(key, absolute(key, KEYS[key], base))
