@@ -44,7 +44,7 @@ def facts(context: Context, seconds: dict[str, float]) -> dict[str, Any]:
         "hours": _hours(context, work, plan) if plan else None,
         "results": _results(context, work),
         "refused": sum(len(runstate.refused(context, name)) for name in STAGES),
-        "time": {"at": provenance.now(), **_time(context, seconds)},
+        "time": {"at": provenance.now(), **time_spent(context, seconds)},
     }
 
 
@@ -164,7 +164,7 @@ def _measure(counted: Sequence[Counts], batch: pa.RecordBatch, there: Sequence[s
                 counts.add(status, column.cast(pa.float64()).to_numpy(zero_copy_only=False))
 
 
-def _time(context: Context, seconds: dict[str, float]) -> dict[str, Any]:
+def time_spent(context: Context, seconds: dict[str, float]) -> dict[str, Any]:
     """Return the seconds that each stage has taken, in all processes of the run; `seconds` are those of this one."""
     record = runs.load(context.workspace.store, context.run.id) or {"processes": []}
     stages: Counter[str] = Counter(seconds)

@@ -17,9 +17,10 @@ from contextlib import contextmanager
 from types import FrameType
 
 from resplice.pipelines import cli
-from resplice.pipelines.args import COMMANDS, Base, Common, Config, Demo, Doctor, NamedArgs, overrides
+from resplice.pipelines.args import COMMANDS, Config, Demo, Doctor, fallbacks, overrides
 from resplice.pipelines.config import EXAMPLE, Resolved, resolve
 from resplice.pipelines.failures import last_line
+from resplice.pipelines.flags import Base, Common, NamedArgs
 from resplice.transforms.records import Damage, Exit, Terminated, UserError
 
 _RESOURCES = {errno.ENOSPC: "disk space", errno.EDQUOT: "disk quota", errno.ENOMEM: "memory"}
@@ -67,7 +68,7 @@ def _dispatch(name: str, tokens: list[str]) -> int:
 
 def _run(name: str, args: Common, rest: list[str]) -> int:
     command = COMMANDS[name]
-    resolved = resolve(args.config, args.set, os.environ, overrides(args))
+    resolved = resolve(args.config, args.set, os.environ, overrides(args), fallbacks(args))
     argv: list[str] = []
     if command.beam:
         with _starting(name, quiet=args.quiet):

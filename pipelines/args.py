@@ -1,17 +1,15 @@
 """The flags of every command, as frozen dataclasses: field = `--flag`, metadata = help, choices and settings key.
 
-Nothing heavy is imported here, so that `--help` answers at once. A field's metadata:
-`help` one line · `positional` True for an argument without a flag · `required` True for a flag that must be given ·
-`choices` the values it may have · `minimum` the least number · `name` the flag where the field's name cannot be it ·
-`key` the key of resplice.toml that the flag overrides (the key's choices hold then).
+Nothing heavy is imported here, so that `--help` answers at once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from typing import Any
 
+from resplice.pipelines.flags import Base, Common, NamedArgs, RunArgs, flag, workspace
 from resplice.transforms.records import Reason
 
 PLAN_REASONS = tuple(
@@ -26,45 +24,7 @@ PLAN_REASONS = tuple(
         Reason.VALIDATION_MISSING,
     )
 )
-STAGES = ("baseline", "plan", "repair", "pack", "validate", "merge", "verify", "finalize", "undo")
-
-
-def flag(help: str, default: Any = None, **metadata: Any) -> Any:
-    """Declare one flag: its help, its default, and `choices`, `key`, `required` or `positional`."""
-    return field(default=default, metadata={"help": help, **metadata})
-
-
-@dataclass(frozen=True, kw_only=True)
-class Base:
-    """Flags of every command."""
-
-    quiet: bool = flag("Show no progress.", False)
-    debug: bool = flag("Show the traceback of an error.", False)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Common(Base):
-    """Flags of every command that reads the configuration."""
-
-    config: str | None = flag("Configuration file; default: resplice.toml in the current folder, if it is there.")
-    set: tuple[str, ...] = flag("Override one key: section.key=VALUE (repeatable).", ())
-
-
-@dataclass(frozen=True, kw_only=True)
-class NamedArgs(Common):
-    """Flags of every command about one run."""
-
-    run_id: str | None = flag("Name of the run; the same name resumes it.", required=True)
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunArgs(NamedArgs):
-    """Flags of every stage: it writes, works in parallel and may refuse units."""
-
-    dry_run: bool = flag("Decide and report, but write to no store and no database.", False)
-    workers: int | None = flag("Cores to use on the in-process runner.", key="run.workers")
-    retry: str | None = flag("What to try again of an earlier process.", key="run.retry")
-    max_refused: float | None = flag("Share of refused units above which the stage exits 3.", key="run.max_refused")
+STAGES = ("baseline", "plan", "repair", "pack", "validate", "merge", "verify", "finalize", "undo", "synthesize")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -242,6 +202,20 @@ class Doctor(Common):
     workers: int | None = flag("Cores to use on the in-process runner.", key="run.workers")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Synthesize(RunArgs):
+    """Make the audio of the chunks of books that have none, or whose audio failed, and leave the rest alone."""
+
+    pipeline_json: str | None = flag("The state of the books: pipeline.json.", required=True)
+    file_id: tuple[str, ...] = flag("Book of pipeline.json to work on (repeatable).", ())
+    all: bool = flag("Work on every book of phase3.", False)
+    engine: str | None = flag("Engine that makes chunks: espeak, kokoro, xtts, or one of yours.", required=True)
+    fallback: str | None = flag("Engine for the chunks that it fails, with a voice of its own.")
+    voice: str | None = flag("Voice of --engine; default: the engine's own.")
+    timeout: float | None = flag("Seconds that one call of an engine may take; default: 600.")
+    workspace: str | None = workspace()
+
+
 @dataclass(frozen=True)
 class Command:
     """One line of the table: the module in resplice.pipelines whose `run` does it, its flags, an example.
@@ -280,6 +254,13 @@ COMMANDS: dict[str, Command] = {
     ),
     "doctor": Command("doctor", Doctor, "resplice doctor --config resplice.toml", beam=True),
     "config": Command("config", Config, "resplice config --set run.workers=4"),
+    "synthesize": Command(
+        "synthesize",
+        Synthesize,
+        "resplice synthesize --pipeline-json pipeline.json --file-id book --engine kokoro --fallback xtts "
+        "--voice af_bella --run-id book-a",
+        beam=True,
+    ),
     "demo": Command("demo", Demo, "resplice demo demo --seed 1"),
 }
 
@@ -290,6 +271,13 @@ def overrides(args: Base) -> dict[str, Any]:
         field_.metadata["key"]: value
         for field_ in fields(args)
         if "key" in field_.metadata and (value := getattr(args, field_.name)) not in (None, ())
+    }
+
+
+def fallbacks(args: Base) -> dict[str, Any]:
+    """Return the keys of resplice.toml that have a default of their own for this command."""
+    return {
+        field_.metadata["key"]: field_.metadata["fallback"] for field_ in fields(args) if "fallback" in field_.metadata
     }
 
 

@@ -17,7 +17,8 @@ from typing import Annotated, Any, Literal, get_type_hints
 
 from cyclopts import App, CycloptsError, Parameter
 
-from resplice.pipelines.args import COMMANDS, Base, Command, spelling
+from resplice.pipelines.args import COMMANDS, Command, spelling
+from resplice.pipelines.flags import Base
 from resplice.pipelines.keys import nearest
 from resplice.transforms.records import UserError, valid_video_id
 from resplice.transforms.settings import CHOICES

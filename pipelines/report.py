@@ -13,17 +13,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from resplice.io import html, refusals, report, runstate, samples
+from resplice.io import html, refusals, report, runstate, samples, synthesis_facts
 from resplice.io.context import Context
 from resplice.pipelines import launch
 from resplice.pipelines.config import Resolved
-from resplice.transforms import provenance
+from resplice.transforms import provenance, recovery_page, synthesis_page
+from resplice.transforms.page import Page
 from resplice.transforms.records import Exit
-from resplice.transforms.recovery_page import page
 
 _HTML = "report.html"
 INLINE = 5000
-"""Refusals that the page holds; it tells the count and the files of the rest."""
+"""Refusals that a page holds; it tells the count and the files of the rest."""
 
 
 def run(args: Any, resolved: Resolved, beam_argv: Sequence[str]) -> int:
@@ -38,14 +38,28 @@ def run(args: Any, resolved: Resolved, beam_argv: Sequence[str]) -> int:
 def write(context: Context, seconds: Mapping[str, float], dry: bool = False) -> None:
     """Write the report of the run as it is now; `seconds` are those of this process, by stage."""
     place, folder = context.workspace, context.stage("")
-    facts = report.facts(context, dict(seconds))
-    lines = report.refused(context, INLINE)
-    rows = [(line.unit, line.stage, line.reason, line.segment, line.detail) for line in lines]
-    heard = samples.listenings(context) if facts["plan"] else []
-    made = html.render(page(facts, rows, heard, place.path(folder.rstrip("/"))))
+    facts, page_ = (_synthesis if synthesis_facts.is_one(context) else _recovery)(context, dict(seconds))
+    made = html.render(page_)
     if not dry:
         refusals.put(place.store, f"{folder}{_HTML}", made)
         refusals.put(place.store, f"{folder}report.json", provenance.document(facts))
+
+
+def _recovery(context: Context, seconds: dict[str, float]) -> tuple[dict[str, Any], Page]:
+    facts = report.facts(context, seconds)
+    lines = report.refused(context, INLINE)
+    rows = [(line.unit, line.stage, line.reason, line.segment, line.detail) for line in lines]
+    heard = samples.listenings(context) if facts["plan"] else []
+    return facts, recovery_page.page(facts, rows, heard, _folder(context))
+
+
+def _synthesis(context: Context, seconds: dict[str, float]) -> tuple[dict[str, Any], Page]:
+    facts = synthesis_facts.facts(context, seconds)
+    return facts, synthesis_page.page(facts, synthesis_facts.refused(context, INLINE), _folder(context))
+
+
+def _folder(context: Context) -> str:
+    return context.workspace.path(context.stage("").rstrip("/"))
 
 
 def path(context: Context) -> str:

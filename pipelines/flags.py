@@ -1,0 +1,67 @@
+"""How a flag is declared, and the flags that commands share.
+
+A field's metadata:
+`help` one line · `positional` True for an argument without a flag · `required` True for a flag that must be given ·
+`choices` the values it may have · `minimum` the least number · `name` the flag where the field's name cannot be it ·
+`key` the key of resplice.toml that the flag overrides (the key's choices hold then) · `fallback` the key's default for
+this command.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+def flag(help: str, default: Any = None, **metadata: Any) -> Any:
+    """Declare one flag: its help, its default, and `choices`, `key`, `required` or `positional`."""
+    return field(default=default, metadata={"help": help, **metadata})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Base:
+    """Flags of every command."""
+
+    quiet: bool = flag("Show no progress.", False)
+    debug: bool = flag("Show the traceback of an error.", False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Common(Base):
+    """Flags of every command that reads the configuration."""
+
+    config: str | None = flag("Configuration file; default: resplice.toml in the current folder, if it is there.")
+    set: tuple[str, ...] = flag("Override one key: section.key=VALUE (repeatable).", ())
+
+
+@dataclass(frozen=True, kw_only=True)
+class NamedArgs(Common):
+    """Flags of every command about one run."""
+
+    run_id: str | None = flag("Name of the run; the same name resumes it.", required=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobArgs(NamedArgs):
+    """Flags of every job: it writes, works in parallel and may refuse units."""
+
+    dry_run: bool = flag("Decide and report, but write to no store and no database.", False)
+    workers: int | None = flag("Cores to use on the in-process runner.", key="run.workers")
+    max_refused: float | None = flag("Share of refused units above which the stage exits 3.", key="run.max_refused")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunArgs(JobArgs):
+    """Flags of every stage of the recovery."""
+
+    retry: str | None = flag("What to try again of an earlier process.", key="run.retry")
+
+
+WORKSPACE = "resplice-work"
+"""The workspace of jobs that need no configuration, where none names one: a folder of the current one."""
+
+
+def workspace() -> Any:
+    """Declare the flag of a job's own workspace."""
+    help_ = f"Folder of the run's files; default: corpus.workspace, else {WORKSPACE}."
+    return flag(help_, key="corpus.workspace", fallback=WORKSPACE)
