@@ -10,10 +10,12 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import soundfile
-from speaking import QUIET, SLOW, Shelf, ids
+from blocks import ROOT, Shell, blocks
+from speaking import QUIET, SLOW, Shelf, demand, ids
 
 from resplice.pipelines.__main__ import main
 
@@ -404,3 +406,53 @@ def test_ctrl_c_keeps_what_was_made(shelf: Make) -> None:
     book.called()
     assert book() == 0
     assert not set(book.called()) & set(made)
+
+
+def test_a_bundle_that_runs_four_times_asks_no_engine_twice(shelf: Make) -> None:
+    book = shelf(5)
+    book.spoil("kokoro", (2,), QUIET)
+    assert book(*FALLBACK, "--direct_runner_bundle_repeat=3") == 0
+    assert book.called() == sorted([*ids(range(1, 6)), "chunk_0002"])
+    assert book.rows()["chunk_0002"]["attempts"] == 2
+
+
+def test_the_chunks_of_all_books_are_elements_of_one_pipeline(shelf: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    from apache_beam.pipeline import Pipeline
+
+    books, ran = shelf(books={"one": 3, "two": 2}), []
+    run = Pipeline.run
+    monkeypatch.setattr(Pipeline, "run", lambda self, *more: ran.append(self) or run(self, *more))
+    assert books("--all", "--workers", "2") == 0
+    (pipeline,) = ran
+    (items,) = [t for t in labels(pipeline) if t.full_label == "Items"]
+    assert len(list(items.transform.values)) == 5 and {type(span) for span in items.transform.values} == {tuple}
+    assert {"Synthesize/Spread", "Synthesize/Speak"} <= {t.full_label for t in labels(pipeline)}
+    assert sorted(books.called()) == sorted([*ids((1, 2, 3)), *ids((1, 2))])
+
+
+def labels(pipeline: Any) -> list[Any]:
+    """Return the applied transforms of a pipeline."""
+    found, left = [], [pipeline._root_transform()]
+    while left:
+        node = left.pop()
+        found.append(node)
+        left += node.parts
+    return found
+
+
+def test_the_manual_can_be_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    demand()
+    document = ROOT / "docs/synthesis.md"
+    steps = Shell(tmp_path, monkeypatch).play(document)
+    done = [each for _, part in steps for each in part]
+    assert [each.code for each in done] == [each.command.code for each in done] and len(done) == 5
+    said = [each.said for each in done]
+    assert "3 made, 0 kept, 0 failed" in said[0] and "0 made, 3 kept, 0 failed" in said[1]
+    assert said[3] in [block.text for block in blocks(document, "text")]
+    assert "1 made, 2 kept, 0 failed of 3 chunks" in said[4]
+    (shown,) = (json.loads(block.text) for block in blocks(document, "json") if "chunk_id" in block.text)
+    row = json.loads((tmp_path / "pipeline.json").read_text())["phase4"]["files"]["book"]["chunks"][1]
+    assert shown.keys() == row.keys() and shown["validation_details"].keys() <= row["validation_details"].keys()
+    same = ("chunk_id", "text_len", "engine", "voice", "audio_path", "status", "attempts")
+    assert [shown[key] for key in same] == [row[key] for key in same]
+    assert round(row["est_dur"], 2) == shown["est_dur"]

@@ -18,7 +18,7 @@ MISSING_TEXT, EMPTY_TEXT, UNDECODABLE_TEXT = "missing_text", "empty_text", "unde
 BAD_TEXTS = (MISSING_TEXT, EMPTY_TEXT, UNDECODABLE_TEXT)
 NO_ROW, NOT_MADE, TEXT_CHANGED = "no_row", "not_made", "text_changed"
 MISSING_AUDIO, EMPTY_AUDIO, UNREADABLE_AUDIO = "missing_audio", "empty_audio", "unreadable_audio"
-_NO_ENGINE = frozenset({*BAD_TEXTS, NO_ROW, NOT_MADE, TEXT_CHANGED, MISSING_AUDIO, EMPTY_AUDIO, UNREADABLE_AUDIO, ""})
+NO_ENGINE = frozenset({*BAD_TEXTS, NO_ROW, NOT_MADE, TEXT_CHANGED, MISSING_AUDIO, EMPTY_AUDIO, UNREADABLE_AUDIO, ""})
 _ID = re.compile(r"(?:chunk[_-]?)?0*(\d{1,18})", re.IGNORECASE)
 _WORD = re.compile(r"[\w.-]{1,64}")
 
@@ -77,12 +77,12 @@ def _failure(reason: Any) -> str:
     """Return the reason that a failed row gives, as one word; what its text was blamed for has been mended."""
     if reason in BAD_TEXTS:
         return NOT_MADE
-    return reason if isinstance(reason, str) and _WORD.fullmatch(reason) and reason not in _NO_ENGINE else FAILED
+    return reason if isinstance(reason, str) and _WORD.fullmatch(reason) and reason not in NO_ENGINE else FAILED
 
 
 def of_an_engine(reason: str) -> bool:
     """Return whether a reason of `why` tells that an engine failed the chunk."""
-    return reason not in _NO_ENGINE
+    return reason not in NO_ENGINE
 
 
 def merged(entry: Entry | None, made: Mapping[int, Row], count: int) -> dict[str, Any]:
