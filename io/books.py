@@ -121,8 +121,15 @@ def _made_files(state: State) -> dict[str, Any]:
     return state
 
 
+def _listed(state: State, file_id: str) -> Any:
+    """Return the texts of a book as the file has them, [] where there are none."""
+    book = _files(state, "phase3").get(file_id)
+    listed = book.get("chunk_paths") if isinstance(book, dict) else book
+    return [] if listed is None else listed
+
+
 def _expected(state: State, file_id: str) -> int:
-    listed = (_files(state, "phase3").get(file_id) or {}).get("chunk_paths")
+    listed = _listed(state, file_id)
     return len(listed) if isinstance(listed, list) else 0
 
 

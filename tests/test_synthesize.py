@@ -92,6 +92,17 @@ def test_a_fallback_speaks_in_the_run_in_which_the_primary_fails_and_a_second_ru
     assert {path for path in book.folder.rglob("*") if path.is_file()} == set(files)
 
 
+def test_a_cloned_voice_of_the_primary_is_never_given_to_the_fallback(shelf: Make) -> None:
+    book = shelf(2)
+    book.spoil("kokoro", (1,), "crash")
+    cloned = ("--set", "synthesis.engines.kokoro.voices=['af_bella', 'jim_locke']", "--voice", "jim_locke")
+    assert book("--fallback", "xtts", *cloned) == 0
+    assert book.calls() == [
+        ("chunk_0001", "kokoro", "jim_locke"), ("chunk_0001", "xtts", "claribel_dervla"),
+        ("chunk_0002", "kokoro", "jim_locke"),
+    ]  # fmt: skip
+
+
 def test_a_missing_broken_empty_or_rowless_chunk_is_made_again_and_failed_ones_do_not_hide_it(shelf: Make) -> None:
     book = shelf(8)
     book.spoil("kokoro", (8,), QUIET)
@@ -327,6 +338,39 @@ def test_what_espeak_makes_is_valid_as_it_is(shelf: Make) -> None:
 
 
 @pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"phase3": None}, "has no books: phase3.files is empty or missing"),
+        ({"phase3": {"files": []}}, "has no books"),
+        ({"phase3": {"files": {"book": {"chunk_paths": "texts"}}}}, "chunk_paths must be a list of paths, not a str"),
+        ({"phase4": {"files": {"book": {"chunks": {"1": {}}}}}}, "chunks must be a list, not a dict"),
+        ({"phase4": {"files": {"book": []}}}, r"phase4.files\['book'\].* not a list"),
+        ({"phase4": []}, "phase4 of pipeline.json must be an object, not a list"),
+        ({"phase3": {"files": {"book": {"chunk_paths": ["a.txt"]}, "a/b": {"chunk_paths": ["a.txt"]}}}},
+         "book 'a/b' cannot name a folder: give it artifacts.audio_dir"),
+    ],
+)  # fmt: skip
+def test_a_state_that_cannot_be_meant_is_exit_2_and_stays_as_it_is(
+    shelf: Make, change: dict[str, Any], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    book = shelf(1)
+    book.write({**book.state(), **change})
+    before = book.path.read_bytes()
+    assert book("--all", engine="espeak") == 2
+    err = capsys.readouterr().err.splitlines()[-1]
+    assert re.search(message, err), err
+    assert book.path.read_bytes() == before
+
+
+@pytest.mark.parametrize("files", [{"book": None}, {"book": {}}, {"book": {"chunk_paths": []}}])
+def test_a_book_without_texts_is_done(shelf: Make, files: dict[str, Any]) -> None:
+    book = shelf(1)
+    book.write({"phase3": {"files": files}})
+    assert book("--all") == 0
+    assert book.entry()["status"] == "success" and book.entry()["metrics"]["total_chunks"] == 0
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (("--engine", "cocoro"), "--engine cocoro is no engine; known: espeak, kokoro, xtts"),
@@ -389,7 +433,8 @@ def test_of_899_chunks_exactly_the_42_that_are_missing_are_made(shelf: Make) -> 
     assert list(book.rows()) == ids(range(1, 900))
 
 
-def test_ctrl_c_keeps_what_was_made(shelf: Make) -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 75)])
+def test_an_interruption_keeps_what_was_made(shelf: Make, number: int, code: int) -> None:
     from processes import Group
     from speaking import program
 
@@ -398,8 +443,8 @@ def test_ctrl_c_keeps_what_was_made(shelf: Make) -> None:
     deadline = time.monotonic() + 60
     while not book.audio("book", 1).exists() and time.monotonic() < deadline:
         time.sleep(0.05)
-    os.kill(group.leader.pid, signal.SIGINT)
-    assert group.leader.wait(60) == 130
+    os.kill(group.leader.pid, number)
+    assert group.leader.wait(60) == code
     group.end()
     made = [row["chunk_id"] for row in book.entry()["chunks"] if row["status"] == "success"]
     assert made

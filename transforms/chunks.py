@@ -138,7 +138,7 @@ def targets(
     """
     found, owners = dict[tuple[str, int], str](), dict(taken)
     for unit in todo:
-        stem, suffix, count = f"{folders[unit[0]]}/{chunk_id(unit[1])}", "", 1
+        stem, suffix, count = f"{folders[unit[0]].rstrip('/')}/{chunk_id(unit[1])}", "", 1
         while owners.setdefault(real(f"{stem}{suffix}.wav"), unit) != unit:
             count += 1
             suffix = f"-{count}"
