@@ -211,9 +211,7 @@ class Keeper:
             for number, why in book.todo.items():
                 row = book.rows.get(number, {})
                 if why in BAD_TEXTS and row.get("status") != SUCCESS and row.get("validation_reason") != why:
-                    made = speech.row(number, 0, limits, [], 0, audio_path=None, audio_sha256=None,
-                                      text_sha256=None, why=why)  # fmt: skip
-                    self.path.record(Record(book.file_id, number, made))
+                    self.path.record(Record(book.file_id, number, speech.row(number, 0, limits, [], 0, why=why)))
         self.fold()
 
     @contextlib.contextmanager

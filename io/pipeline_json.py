@@ -117,13 +117,13 @@ class PipelineJson:
         for key in kept[:-BACKUPS]:
             folder.delete(key)
 
-    def record(self, record: Record) -> None:
-        """Enter the row of a chunk in the journal."""
+    def record(self, record: Record, first: bool = False) -> None:
+        """Enter the row of a chunk in the journal; `first`: before its audio is touched, the row for good follows."""
         key = provenance.sha256(f"{record.file_id}/{record.number}".encode())
-        self._store.replace(f"{self._journal}{key}.json", provenance.document(record), None)
+        self._store.replace(f"{self._journal}{key}-{'1' if first else '2'}.json", provenance.document(record), None)
 
     def journal(self) -> dict[str, Record]:
-        """Return the rows of the journal, by key."""
+        """Return the rows of the journal by key; of two rows of one chunk the later one comes last."""
         store = self._store
         return {head.key: Record(**documents.load(store, head.key)) for head in list(store.list(self._journal))}
 

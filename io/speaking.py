@@ -23,7 +23,7 @@ from resplice.io.pipeline_json import PipelineJson, Record
 from resplice.io.pool import borrowed
 from resplice.io.store import Place
 from resplice.transforms import provenance, speech
-from resplice.transforms.chunks import EMPTY_TEXT, MISSING_TEXT, UNDECODABLE_TEXT, chunk_id
+from resplice.transforms.chunks import EMPTY_TEXT, MISSING_TEXT, NOT_MADE, UNDECODABLE_TEXT, chunk_id
 from resplice.transforms.records import Damage, Reason, Refusal
 from resplice.transforms.speech import VALID, Attempt
 from resplice.transforms.voices import Engine
@@ -45,7 +45,8 @@ class Text:
 class Task:
     """One chunk to make: its text, the path of its audio as the row will name it, who is asked for it, in order.
 
-    `asked` are (engine, voice); `attempts` is how many there were before; `valid`: it is valid now, and made anew.
+    `asked` are (engine, voice); `attempts` is how many there were before; `success`: its row says so; `valid`: it is
+    valid now, and made anew.
     """
 
     file_id: str
@@ -54,6 +55,7 @@ class Task:
     audio: str
     asked: tuple[tuple[str, str], ...]
     attempts: int = 0
+    success: bool = False
     valid: bool = False
 
     @classmethod
@@ -119,14 +121,13 @@ class Speak:
         attempts: list[Attempt] = []
         with tempfile.TemporaryDirectory(prefix="resplice-speech-") as folder:
             file = None
-            if text.chars:
-                for engine, voice in task.asked:
-                    wav_ = Path(folder) / engine / f"{chunk_id(task.number)}.wav"
-                    wav_.parent.mkdir(exist_ok=True)
-                    attempts.append(self._attempt(self._engines[engine], voice, text, wav_))
-                    file = wav_ if wav_.is_file() and wav_.stat().st_size else None
-                    if attempts[-1].reason == VALID:
-                        break
+            for turn, (engine, voice) in enumerate(task.asked if text.chars else ()):
+                made = Path(folder) / str(turn) / f"{chunk_id(task.number)}.wav"
+                made.parent.mkdir()
+                attempts.append(self._attempt(self._engines[engine], voice, text, made))
+                file = made if attempts[-1].details else None
+                if attempts[-1].reason == VALID:
+                    break
             if not task.valid or (attempts and attempts[-1].reason == VALID):
                 self._publish(task, text, data, attempts, file)
         return self._entry(task, text, attempts)
@@ -141,14 +142,12 @@ class Speak:
                     sandbox.call("resplice.io.voices:make", engine, voice, text.path, str(file), *here)
             finally:
                 took = round(time.monotonic() - began, 3)
-            details = self._measured(file, text)
+            reason, details = self._measured(file, text)
         except Refusal as refusal:
-            reason = refusal.reason
-            if reason in (Reason.CRASHED, Reason.OUT_OF_MEMORY):
-                reason = Reason.ENGINE_FAILED
-            return Attempt(engine.name, voice, str(reason), refusal.detail, seconds=took)
-        reason_, found = details
-        return Attempt(engine.name, voice, reason_, speech.explained(reason_, found), found, took)
+            died = refusal.reason in (Reason.CRASHED, Reason.OUT_OF_MEMORY)
+            told = str(Reason.ENGINE_FAILED if died else refusal.reason)
+            return Attempt(engine.name, voice, told, refusal.detail, seconds=took)
+        return Attempt(engine.name, voice, reason, speech.explained(reason, details), details, took)
 
     def _measured(self, file: Path, text: Text) -> tuple[str, dict[str, Any]]:
         """Return verdict and details of the audio that an engine made; Refusal without any that can be read."""
@@ -171,16 +170,21 @@ class Speak:
         target = self._book.absolute(task.audio)
         store, sha256 = LocalStore(str(target.parent)), sidecars.file_digest(file) if file else None
         if file:
+            if task.success:  # else a kill before the row would leave new audio under the old row's success
+                self._record(task, text, [], first=True, why=NOT_MADE)
             store.delete(target.name + sidecars.SUFFIX)
             store.replace(target.name, file, None)
         if file and attempts[-1].reason == VALID:
             self._sidecar(task, text, data, attempts[-1], target)
-        row = speech.row(
-            task.number, text.chars, self._context.settings.synthesis, attempts, task.attempts,
-            audio_path=task.audio if file else None, audio_sha256=sha256,
-            text_sha256=text.state if text.chars else None, why=text.state,
-        )  # fmt: skip
-        self._book.record(Record(task.file_id, task.number, row))
+        found: dict[str, Any] = {"audio_path": task.audio, "audio_sha256": sha256} if file else {}
+        self._record(task, text, attempts, why=text.state, **found)
+
+    def _record(self, task: Task, text: Text, attempts: Sequence[Attempt], first: bool = False, **more: Any) -> None:
+        """Enter the row of a chunk in the journal."""
+        limits = self._context.settings.synthesis
+        sha256 = text.state if text.chars else None
+        row = speech.row(task.number, text.chars, limits, attempts, task.attempts, text_sha256=sha256, **more)
+        self._book.record(Record(task.file_id, task.number, row), first)
 
     def _sidecar(self, task: Task, text: Text, data: bytes, made: Attempt, target: Path) -> None:
         place, source = Place(str(target.parent)), Path(text.path)

@@ -122,16 +122,15 @@ def plan(session: Session, ask: Asked, state: State, found: Sequence[Book]) -> l
                 routes[book.file_id, number] = route
     of = {book.file_id: book for book in found}
     paths = books.targets(ask.path, state, found, routes)
-    return [
-        Task(file_id, number, of[file_id].texts[number - 1].path, paths[file_id, number], ask.voiced(route),
-             _attempts(of[file_id].rows.get(number, {})), number not in of[file_id].todo)
-        for (file_id, number), route in routes.items()
-    ]  # fmt: skip
+    return [_task(of[unit[0]], unit[1], paths[unit], ask.voiced(route)) for unit, route in routes.items()]
 
 
-def _attempts(row: Mapping[str, Any]) -> int:
-    value = row.get("attempts")
-    return value if isinstance(value, int) else 0
+def _task(book: Book, number: int, audio: str, asked: tuple[tuple[str, str], ...]) -> Task:
+    row = book.rows.get(number, {})
+    attempts = row.get("attempts")
+    before = attempts if isinstance(attempts, int) else 0
+    success, valid = row.get("status") == chunks.SUCCESS, number not in book.todo
+    return Task(book.file_id, number, book.texts[number - 1].path, audio, asked, before, success, valid)
 
 
 def check(ask: Asked, tasks: Sequence[Task]) -> None:

@@ -17,6 +17,7 @@ import soundfile
 from blocks import ROOT, Shell, blocks
 from speaking import QUIET, SLOW, Shelf, demand, ids
 
+from resplice.io.pipeline_json import PipelineJson, Record
 from resplice.pipelines.__main__ import main
 
 Make = Callable[..., Shelf]
@@ -148,7 +149,7 @@ def test_an_engine_that_crashes_hangs_writes_nothing_garbage_or_half_fails_that_
     rows = book.rows()
     assert rows["chunk_0006"]["status"] == "success"
     assert "ended with 3: model fell over" in rows["chunk_0001"]["errors"][0]
-    assert rows["chunk_0001"]["audio_path"] is None and rows["chunk_0005"]["audio_path"]
+    assert {rows[chunk]["audio_path"] for chunk in ids(range(1, 6))} == {None}
     leader = int((book.folder / "hanging").read_text())
     deadline = time.monotonic() + 10
     while _group_lives(leader) and time.monotonic() < deadline:
@@ -320,6 +321,31 @@ def test_the_report_tells_what_the_run_came_to(shelf: Make, capsys: pytest.Captu
     assert main(["report", "--run-id", "r", place]) == 0
     said = capsys.readouterr().out
     assert "rms_too_low" in said and "chunk" in said and (folder / "report.html").read_text().count("rms_too_low")
+
+
+def test_audio_that_was_replaced_by_a_process_that_died_before_its_row_is_not_taken_for_valid(
+    shelf: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    book = shelf(2)
+    assert book() == 0
+    book.audio("book", 2).unlink()
+    book.spoil("kokoro", (2,), QUIET)
+    record = PipelineJson.record
+
+    def dies(self: PipelineJson, record_: Record, first: bool = False) -> None:
+        if not first:
+            raise KeyboardInterrupt
+        record(self, record_, first)
+
+    monkeypatch.setattr(PipelineJson, "record", dies)
+    assert book() == 130
+    assert book.audio("book", 2).exists()
+    monkeypatch.undo()
+    monkeypatch.chdir(book.folder)
+    book.mend(), book.called()
+    assert book(*FALLBACK) == 0
+    assert book.calls() == [("chunk_0002", "kokoro", "af_sarah")]
+    assert book.rows()["chunk_0002"]["audio_sha256"] == book.digests()["chunk_0002.wav"]
 
 
 def test_a_dry_run_writes_nothing(shelf: Make) -> None:

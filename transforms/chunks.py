@@ -74,10 +74,10 @@ def why(row: Row | None, text: str, listing: Mapping[str, str]) -> str:
 
 
 def _failure(reason: Any) -> str:
-    """Return the reason that a failed row gives, as one word; what its text was blamed for has been mended."""
-    if reason in BAD_TEXTS:
-        return NOT_MADE
-    return reason if isinstance(reason, str) and _WORD.fullmatch(reason) and reason not in NO_ENGINE else FAILED
+    """Return the reason that a failed row gives, as one word; "not_made" if that was none of an engine."""
+    if not isinstance(reason, str) or not _WORD.fullmatch(reason):
+        return FAILED
+    return NOT_MADE if reason in NO_ENGINE else reason
 
 
 def of_an_engine(reason: str) -> bool:

@@ -153,7 +153,7 @@ def explained(reason: str, details: Mapping[str, Any]) -> str:
 
 def row(
     number: int, chars: int, limits: Synthesis, attempts: Sequence[Attempt], before: int, *,
-    audio_path: str | None, audio_sha256: str | None, text_sha256: str | None, why: str = "",
+    audio_path: str | None = None, audio_sha256: str | None = None, text_sha256: str | None = None, why: str = "",
 ) -> dict[str, Any]:  # fmt: skip
     """Return the row of a chunk for pipeline.json, after the last of the engines that were asked for it.
 
