@@ -26,6 +26,10 @@ _LOAD_SHARE = 20.0
 """Folding takes at most one part in so many of the time."""
 
 
+Unit = tuple[str, int]
+"""A chunk: the book, and its number, counted from 1."""
+
+
 @dataclass(frozen=True)
 class Book:
     """One book as it is now: its entry of phase4 (None without one), its texts in order, and what is to do, with why.
@@ -143,10 +147,8 @@ def _entry(path: PipelineJson, state: State, file_id: str) -> dict[str, Any] | N
     raise UserError(f"{path.path}: phase4.files[{file_id!r}].chunks must be a list, not a {type(rows).__name__}")
 
 
-def targets(path: PipelineJson, state: State, books: Sequence[Book], todo: Iterable[tuple[str, int]]) -> dict[
-    tuple[str, int], str
-]:  # fmt: skip
-    """Return the path of the audio of each chunk (file_id, number) to do, none of them that of another valid chunk."""
+def targets(path: PipelineJson, state: State, books: Sequence[Book], todo: Iterable[Unit]) -> dict[Unit, str]:
+    """Return the path of the audio of each chunk to do, none of them that of another valid chunk."""
 
     @functools.cache
     def folder(name: str) -> str:
@@ -156,16 +158,23 @@ def targets(path: PipelineJson, state: State, books: Sequence[Book], todo: Itera
         head, tail = os.path.split(path.absolute(name))
         return os.path.join(folder(head), tail)  # noqa: PTH118
 
-    taken = dict[str, tuple[str, int]]()
     known = {book.file_id: book for book in books}
-    for file_id, entry in _files(state, "phase4").items():
-        book = known.get(file_id)
-        for place, row in enumerate(chunks.all_rows(entry if isinstance(entry, dict) else None), 1):
-            name = row.get("audio_path") if isinstance(row, dict) and row.get("status") == SUCCESS else None
-            number = chunks.number_of(row.get("chunk_id")) or -place if name else 0
-            if isinstance(name, str) and not (book and number in book.todo):
-                taken[real(name)] = file_id, number
+    taken = {
+        real(name): (file_id, number)
+        for file_id, entry in _files(state, "phase4").items()
+        for number, name in _named(entry)
+        if file_id not in known or number not in known[file_id].todo
+    }
     return chunks.targets({book.file_id: book.audio_dir for book in books}, todo, taken, real)
+
+
+def _named(entry: Any) -> Iterator[tuple[int, str]]:
+    """Yield the numbers (0: no chunk's) and the audio paths of all rows of success."""
+    for row in chunks.all_rows(entry if isinstance(entry, dict) else None):
+        if isinstance(row, dict) and row.get("status") == SUCCESS:
+            name = row.get("audio_path")
+            if isinstance(name, str) and name and "\0" not in name:
+                yield chunks.number_of(row.get("chunk_id")) or 0, name
 
 
 def made_by(path: PipelineJson, book: Book, run_id: str) -> Iterator[int]:

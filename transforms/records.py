@@ -36,8 +36,6 @@ class Reason(StrEnum):
     EXISTS = "exists"
     NOT_PLANNED = "not_planned"
     DUPLICATE_RESULT = "duplicate_result"
-    # finalize, undo
-    CONFLICT = "conflict"
     # synthesize
     MISSING_TEXT = "missing_text"
     EMPTY_TEXT = "empty_text"
@@ -49,6 +47,8 @@ class Reason(StrEnum):
     RMS_TOO_HIGH = "rms_too_high"
     TOO_QUIET = "too_quiet"
     TOO_SHORT = "too_short"
+    # finalize, undo
+    CONFLICT = "conflict"
 
 
 class Refusal(Exception):
