@@ -258,6 +258,30 @@ def test_books_that_share_a_folder_and_shifted_names_overwrite_nothing(shelf: Ma
     assert all(path.read_bytes() == data for path, data in kept.items())
 
 
+def test_files_whose_names_begin_alike_are_left_alone(shelf: Make) -> None:
+    book = shelf(1)
+    assert book() == 0
+    others = [
+        book.folder / "audio/book" / name for name in ("chunk_00010.wav", "chunk_0001.wav.bak", "chunk_0001_b.wav")
+    ]
+    for path in others:
+        path.write_text("mine")
+    book.audio("book", 1).write_bytes(b"broken")
+    assert book() == 0
+    assert [path.read_text() for path in others] == ["mine"] * 3
+
+
+def test_a_title_with_numbers_dots_and_spaces_names_its_own_folder_and_no_chunk(shelf: Make) -> None:
+    book = shelf(books={"G9 L 1.3. ": 2, "G9 L 1.3": 1})
+    assert book("--all", "--workers", "2") == 0
+    assert [path.name for path in sorted((book.folder / "audio/G9 L 1.3. ").glob("*.wav"))] == [
+        "chunk_0001.wav", "chunk_0002.wav",
+    ]  # fmt: skip
+    assert len(list((book.folder / "audio/G9 L 1.3").glob("*.wav"))) == 1
+    assert book("--file-id", "G9 L 1.3. ") == 0
+    assert len(book.called()) == 3
+
+
 def test_an_absolute_audio_dir_gives_absolute_paths(shelf: Make, tmp_path: Path) -> None:
     book = shelf(2)
     state = book.state()
@@ -499,6 +523,7 @@ def test_the_chunks_of_all_books_are_elements_of_one_pipeline(shelf: Make, monke
     assert len(list(items.transform.values)) == 5 and {type(span) for span in items.transform.values} == {tuple}
     assert {"Synthesize/Spread", "Synthesize/Speak"} <= {t.full_label for t in labels(pipeline)}
     assert sorted(books.called()) == sorted([*ids((1, 2, 3)), *ids((1, 2))])
+    assert list(books.rows("one")) == ids((1, 2, 3))  # by number, in whatever order they were made
 
 
 def labels(pipeline: Any) -> list[Any]:
