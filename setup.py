@@ -28,6 +28,7 @@ setup(
         "apache-beam>=2.77,<2.78",
         "boto3>=1.36",
         "cyclopts>=5,<6",
+        "filelock>=3.16",
         "jinja2>=3.1",
         "numpy<2.5",
         "packaging",
@@ -44,7 +45,9 @@ setup(
             "psutil",
         ],
         "dataflow": ["apache-beam[gcp]>=2.77,<2.78"],
+        "kokoro": ["kokoro>=0.9.4; python_version < '3.13'"],
         "postgres": POSTGRES,
+        "xtts": ["coqui-tts>=0.27"],
         "dev": [
             *POSTGRES,
             "aiohttp>=3.10",

@@ -79,11 +79,16 @@ class Gauge:
 TRIED_AGAIN = {"none": (), "failed": ("refused",), "all": ("refused", "done")}
 
 
-def by_ledger(context: Context, stage: str, units: Collection[str]) -> Gauge:
-    """Return the gauge of a stage that keeps a ledger of its units, of which this process is to see to some."""
+def by_ledger(
+    context: Context, stage: str, units: Collection[str], unit: str = "video", again: str | None = None
+) -> Gauge:
+    """Return the gauge of a stage that keeps a ledger of its units, of which this process is to see to some.
+
+    `again` tells which outcomes of earlier processes it tries again, as `--retry` does; None: as that was given.
+    """
     key, wanted = context.stage(stage), frozenset(units)
-    gauge = Gauge(stage, "video", len(wanted), key, provenance.now(), context.run.seq,
-                  TRIED_AGAIN[context.settings.run.retry])  # fmt: skip
+    gauge = Gauge(stage, unit, len(wanted), key, provenance.now(), context.run.seq,
+                  TRIED_AGAIN[again or context.settings.run.retry])  # fmt: skip
     inside: Tally = defaultdict(float)
     outside: Tally = defaultdict(float)
     for entry in ledger.load(context.workspace.store, key).values():

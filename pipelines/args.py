@@ -14,7 +14,7 @@ from resplice.pipelines.documents_args import (
     DocumentsReport,
     DocumentsShow,
 )
-from resplice.pipelines.flags import Base, Common, JobArgs, NamedArgs, flag
+from resplice.pipelines.flags import Base, Common, NamedArgs, RunArgs, flag, workspace
 from resplice.transforms.records import Reason
 
 PLAN_REASONS = tuple(
@@ -29,14 +29,8 @@ PLAN_REASONS = tuple(
         Reason.VALIDATION_MISSING,
     )
 )
-STAGES = ("baseline", "plan", "repair", "pack", "validate", "merge", "verify", "finalize", "undo", "documents")
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunArgs(JobArgs):
-    """Flags of every stage of the recovery."""
-
-    retry: str | None = flag("What to try again of an earlier process.", key="run.retry")
+STAGES = ("baseline", "plan", "repair", "pack", "validate", "merge", "verify", "finalize", "undo", "documents",
+          "synthesize")  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,6 +211,20 @@ class Doctor(Common):
     workers: int | None = flag("Cores to use on the in-process runner.", key="run.workers")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Synthesize(RunArgs):
+    """Make the audio of the chunks of books that have none, or whose audio failed, and leave the rest alone."""
+
+    pipeline_json: str | None = flag("The state of the books: pipeline.json.", required=True)
+    file_id: tuple[str, ...] = flag("Book of pipeline.json to work on (repeatable).", ())
+    all: bool = flag("Work on every book of phase3.", False)
+    engine: str | None = flag("Engine that makes chunks: espeak, kokoro, xtts, or one of yours.", required=True)
+    fallback: str | None = flag("Engine for the chunks that it fails, with a voice of its own.")
+    voice: str | None = flag("Voice of --engine; default: the engine's own.")
+    timeout: float | None = flag("Seconds that one call of an engine may take; default: 600.")
+    workspace: str | None = workspace()
+
+
 @dataclass(frozen=True)
 class Command:
     """One line of the table: the module in resplice.pipelines whose `run` does it, its flags, an example.
@@ -260,5 +268,12 @@ COMMANDS: dict[str, Command] = {
     "documents lineage": Command("documents_look", DocumentsLineage, "resplice documents lineage uva8v97ko1nswflt"),
     "documents find": Command("documents_look", DocumentsFind, "resplice documents find --stage essay --json"),
     "documents-report": Command("documents_report", DocumentsReport, "resplice documents-report --out reports"),
+    "synthesize": Command(
+        "synthesize",
+        Synthesize,
+        "resplice synthesize --pipeline-json pipeline.json --file-id book --engine kokoro --fallback xtts "
+        "--voice af_bella --run-id book-a",
+        beam=True,
+    ),
     "demo": Command("demo", Demo, "resplice demo demo --seed 1"),
 }

@@ -17,6 +17,7 @@ from resplice.pipelines.keys import (
     KEYS,
     PATHS,
     SECTIONS,
+    SPEAKERS,
     Entry,
     Secret,
     absolute,
@@ -34,7 +35,7 @@ from resplice.transforms.settings import Polish, Settings
 
 DEFAULT_FILE = "resplice.toml"
 EXAMPLE: str = resources.files("resplice.pipelines").joinpath(DEFAULT_FILE).read_text("utf-8")
-RESERVED = ("synthesis", "embed")  # sections of other commands, described with them
+RESERVED = ("embed",)  # sections of other commands, described with them
 
 
 @dataclass(frozen=True)
@@ -171,10 +172,15 @@ def _with_composites(values: Mapping[str, Any]) -> dict[str, Any]:
         if key.startswith("validate."):
             section, _, name = key.rpartition(".")
             engines.setdefault(section.removeprefix("validate."), {})[name] = value
+    speakers: dict[str, dict[str, Any]] = {}
+    for key, value in sorted(_below(SPEAKERS, free).items()):
+        engine, _, name = key.rpartition(".")
+        speakers.setdefault(engine, {})[name] = value
     beam = dict(Settings().beam) | _below("beam.", free)
     return dict(values) | {
         "polish.extra": tuple(sorted(_below("polish.", free).items())),
         "validate.engine_settings": tuple((name, tuple(given.items())) for name, given in engines.items()),
+        "synthesis.engines": tuple((name, tuple(given.items())) for name, given in speakers.items()),
         "beam": tuple(sorted(beam.items())),
     }
 
@@ -199,6 +205,8 @@ def lines(resolved: Resolved) -> Iterator[str]:
     values = dict(leaves(settings)) | {f"polish.{key}": value for key, value in settings.polish.extra}
     for name, given in settings.validate.engine_settings:
         values |= {f"validate.{name}.{key}": value for key, value in given}
+    for name, given in settings.synthesis.engines:
+        values |= {f"{SPEAKERS}{name}.{key}": value for key, value in given}
     values |= {f"beam.{key}": value for key, value in settings.beam}
     for key, value in values.items():
         yield f"{key} = {shown(value)}  # {resolved.origin[key]}"

@@ -3,18 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-from resplice.pipelines.flags import Base, JobArgs, flag
+from resplice.pipelines.flags import Base, JobArgs, flag, workspace
 
-WORKSPACE = "resplice-work"
-"""The workspace of jobs that need no configuration, where none names one: a folder of the current one."""
 _INDEX = "sqlite:///data/db/documents.sqlite"
-
-
-def _workspace() -> Any:
-    help_ = f"Folder of the run's files; default: corpus.workspace, else {WORKSPACE}."
-    return flag(help_, key="corpus.workspace", fallback=WORKSPACE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +22,7 @@ class Documents(JobArgs):
     db: str = flag(f"SQLAlchemy URL of the index; default: {_INDEX}.", _INDEX)
     bad_list: str | None = flag("CSV of the rows that became no document; default: bad_generations.csv beside theirs.")
     strict: bool = flag("Write no document if any row is refused for more than its duplicate bytes; exit 3.", False)
-    workspace: str | None = _workspace()
+    workspace: str | None = workspace()
 
 
 @dataclass(frozen=True, kw_only=True)

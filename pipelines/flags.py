@@ -51,6 +51,23 @@ class JobArgs(NamedArgs):
     max_refused: float | None = flag("Share of refused units above which the stage exits 3.", key="run.max_refused")
 
 
+@dataclass(frozen=True, kw_only=True)
+class RunArgs(JobArgs):
+    """Flags of every stage of the recovery."""
+
+    retry: str | None = flag("What to try again of an earlier process.", key="run.retry")
+
+
+WORKSPACE = "resplice-work"
+"""The workspace of jobs that need no configuration, where none names one: a folder of the current one."""
+
+
+def workspace() -> Any:
+    """Declare the flag of a job's own workspace."""
+    help_ = f"Folder of the run's files; default: corpus.workspace, else {WORKSPACE}."
+    return flag(help_, key="corpus.workspace", fallback=WORKSPACE)
+
+
 def overrides(args: Base) -> dict[str, Any]:
     """Return the keys of resplice.toml that the given flags override, with their values."""
     return {

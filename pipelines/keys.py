@@ -20,7 +20,9 @@ from resplice.transforms.records import UserError
 from resplice.transforms.settings import CHOICES, Settings
 
 MARGIN = "validate.signal.margin_"
-COMPOSITES = ("polish.extra", "validate.engine_settings", "beam")
+SPEAKERS = "synthesis.engines."
+_SPEAKER: dict[str, Any] = {"command": ("",), "voices": ("",), "default_voice": "", "model": ""}
+COMPOSITES = ("polish.extra", "validate.engine_settings", "synthesis.engines", "beam")
 _MAY_BE_EMPTY = ("database.columns.duration_s", "store.endpoint_url")
 _FUNCTIONS = ("polish.splitter", "repair.json")
 PATHS = ("corpus.raw", "corpus.transcribed", "corpus.validation", "corpus.workspace")
@@ -43,6 +45,11 @@ _RANGES: dict[str, tuple[str, float, float]] = {
     "validate.signal.rate_high": (">=", 0, math.inf),
     "validate.signal.empty_text_chars": (">=", 0, math.inf),
     "validate.signal.duration_outlier_iqr": (">=", 0, math.inf),
+    "synthesis.cpm": (">", 0, math.inf),
+    "synthesis.tolerance_s": (">=", 0, math.inf),
+    "synthesis.silence_gap_s": (">=", 0, math.inf),
+    "synthesis.too_short_s": (">=", 0, math.inf),
+    "synthesis.lock_timeout_s": (">=", 0, math.inf),
 }
 _ROOT = re.compile(r"s3://[A-Za-z0-9][A-Za-z0-9._-]{2,254}(/.*)?", re.DOTALL)
 _USER_PASSWORD = re.compile(r"^([\w+.-]+://[^:/@]*):([^@]*)@")
@@ -116,6 +123,8 @@ def is_free(key: str) -> bool:
     section, _, name = key.rpartition(".")
     if not name:
         return False
+    if section.startswith(SPEAKERS):
+        return name in _SPEAKER
     if key.startswith(MARGIN) or section in ("polish", "beam"):
         return True
     return section != "validate.signal" and section in {f"validate.{engine}" for engine in engines()}
@@ -129,6 +138,8 @@ def unknown(key: str, where: str) -> UserError:
         return UserError(
             f"unknown section [{section}] in {where}: no such engine is installed (installed: {installed})"
         )
+    if section.startswith(SPEAKERS):
+        return UserError(f"unknown key {key} in {where}: an engine has {', '.join(_SPEAKER)}")
     if where.startswith("RESPLICE_"):
         return UserError(f"unknown variable {where}; the nearest is {nearest(where, map(variable, KEYS))}")
     siblings = [known for known in KEYS if known.rpartition(".")[0] == section]
@@ -157,6 +168,8 @@ def checked(entry: Entry) -> Any:
     key, value, default = entry.key, entry.value, KEYS.get(entry.key)
     if key.startswith(MARGIN):
         default = 0.0
+    if key.startswith(SPEAKERS):
+        default = _SPEAKER[key.rpartition(".")[2]]
     if default is None:
         return value
     wanted, fits = _type(default, value)
@@ -206,6 +219,8 @@ def _wrong(entry: Entry, wanted: str) -> UserError:
 
 def absolute(key: str, value: Any, base: Path, where: str = "the defaults") -> Any:
     """Return the value with its local path, if the key has one, made absolute from `base`."""
+    if key.startswith(SPEAKERS):
+        return _speaker_paths(key, value, base)
     if key in PATHS:
         if "://" not in value and not value.startswith("s3:"):
             return str((base / value).resolve())
@@ -215,4 +230,13 @@ def absolute(key: str, value: Any, base: Path, where: str = "the defaults") -> A
     match = _SQLITE.fullmatch(value) if key == "database.url" else None
     if match and match[2] != ":memory:" and not match[2].startswith("file:"):
         return f"{match[1]}{(base / match[2]).resolve()}{match[3] or ''}"
+    return value
+
+
+def _speaker_paths(key: str, value: Any, base: Path) -> Any:
+    """Return the path of a model, and of a program that is named by a path, made absolute."""
+    if key.endswith(".model"):
+        return str((base / value).resolve())
+    if key.endswith(".command") and value and "/" in value[0]:
+        return (str(base / value[0]), *value[1:])
     return value

@@ -13,11 +13,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from resplice.io import documents_facts, html, refusals, report, runstate, samples
+from resplice.io import documents_facts, html, refusals, report, runstate, samples, synthesis_facts
 from resplice.io.context import Context
 from resplice.pipelines import launch
 from resplice.pipelines.config import Resolved
-from resplice.transforms import documents_page, provenance, recovery_page
+from resplice.transforms import documents_page, provenance, recovery_page, synthesis_page
 from resplice.transforms.page import Page
 from resplice.transforms.records import Exit
 
@@ -38,7 +38,7 @@ def run(args: Any, resolved: Resolved, beam_argv: Sequence[str]) -> int:
 def write(context: Context, seconds: Mapping[str, float], dry: bool = False) -> None:
     """Write the report of the run as it is now; `seconds` are those of this process, by stage."""
     place, folder = context.workspace, context.stage("")
-    facts, page_ = (_documents if documents_facts.is_one(context) else _recovery)(context, dict(seconds))
+    facts, page_ = _facts_and_page(context, dict(seconds))
     made = html.render(page_)
     if not dry:
         refusals.put(place.store, f"{folder}{_HTML}", made)
@@ -53,9 +53,16 @@ def _recovery(context: Context, seconds: dict[str, float]) -> tuple[dict[str, An
     return facts, recovery_page.page(facts, rows, heard, _folder(context))
 
 
-def _documents(context: Context, seconds: dict[str, float]) -> tuple[dict[str, Any], Page]:
-    facts = documents_facts.facts(context, seconds)
-    return facts, documents_page.page(facts, documents_facts.refused(context, INLINE), _folder(context))
+JOBS: tuple[tuple[Any, Any], ...] = ((documents_facts, documents_page), (synthesis_facts, synthesis_page))
+"""Of each further job, the module that knows a run of it and its facts, and the one that makes their page."""
+
+
+def _facts_and_page(context: Context, seconds: dict[str, float]) -> tuple[dict[str, Any], Page]:
+    for job, page in JOBS:
+        if job.is_one(context):
+            facts = job.facts(context, seconds)
+            return facts, page.page(facts, job.refused(context, INLINE), _folder(context))
+    return _recovery(context, seconds)
 
 
 def _folder(context: Context) -> str:

@@ -36,6 +36,17 @@ class Reason(StrEnum):
     EXISTS = "exists"
     NOT_PLANNED = "not_planned"
     DUPLICATE_RESULT = "duplicate_result"
+    # synthesize
+    MISSING_TEXT = "missing_text"
+    EMPTY_TEXT = "empty_text"
+    UNDECODABLE_TEXT = "undecodable_text"
+    NO_AUDIO = "no_audio"
+    UNREADABLE = "unreadable"
+    SILENCE_GAP = "silence_gap"
+    RMS_TOO_LOW = "rms_too_low"
+    RMS_TOO_HIGH = "rms_too_high"
+    TOO_QUIET = "too_quiet"
+    TOO_SHORT = "too_short"
     # finalize, undo
     CONFLICT = "conflict"
     # documents, in the order in which a row is checked

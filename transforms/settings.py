@@ -152,6 +152,24 @@ class Finalize:
 
 
 @dataclass(frozen=True)
+class Synthesis:
+    """What a spoken chunk must be: characters a minute, seconds, absolute dBFS; `engines` are the tables of engines.
+
+    `lock_timeout_s` is how long a process waits for another one that has the same pipeline.json.
+    """
+
+    cpm: float = 875.0
+    tolerance_s: float = 20.0
+    silence_gap_s: float = 2.0
+    level: str = "acx"
+    rms_min_dbfs: float = -23.0
+    rms_max_dbfs: float = -18.0
+    too_short_s: float = 0.3
+    lock_timeout_s: float = 10.0
+    engines: tuple[tuple[str, tuple[tuple[str, Any], ...]], ...] = ()
+
+
+@dataclass(frozen=True)
 class Settings:
     """All sections of resplice.toml. `beam` is passed to Beam as given."""
 
@@ -166,6 +184,7 @@ class Settings:
     validate: Validate = field(default_factory=Validate)
     merge: Merge = field(default_factory=Merge)
     finalize: Finalize = field(default_factory=Finalize)
+    synthesis: Synthesis = field(default_factory=Synthesis)
     beam: tuple[tuple[str, Any], ...] = (("runner", "FnApiRunner"),)
 
 
@@ -175,4 +194,5 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "run.retry": ("none", "failed", "all"),
     "repair.originals_without_rows": ("refuse", "leave_out"),
     "merge.on_missing": ("drop", "keep"),
+    "synthesis.level": ("acx", "legacy"),
 }

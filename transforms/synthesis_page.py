@@ -1,0 +1,94 @@
+"""The report of a synthesis: its facts (the content of report.json) as a page."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from resplice.transforms.page import Bar, Bars, Block, Figure, Figures, Listing, Page, Section, Tone
+
+Facts = Mapping[str, Any]
+COLUMNS = ("book", "chunk", "reason", "detail")
+_DETAIL = 240
+_MOST_BOOKS = 200
+
+
+def page(facts: Facts, refused: Sequence[Sequence[str]], folder: str) -> Page:
+    """Return the page; `refused` are rows of COLUMNS, `folder` is where the run's files are."""
+    sections = [_overview(facts), _books(facts), _reasons(facts), _refused(facts, refused, folder), _time(facts)]
+    made = facts["time"]["at"][:19].replace("T", " ") + " UTC"
+    about = [("made", made), ("by", f"resplice {facts['code_version']}")]
+    verdict, tone = _verdict(facts)
+    return Page(f"Synthesis {facts['run_id']}", verdict, tone, about, [s for s in sections if s.blocks])
+
+
+def _verdict(facts: Facts) -> tuple[str, Tone]:
+    if facts["summary"] is None or facts["books"] is None:
+        return "Not finished: this is what is known so far", "warn"
+    if facts["refused"]:
+        return f"Not complete: {facts['refused']:,} chunks are not valid", "bad"
+    return "Complete: every chunk is valid", "good"
+
+
+def _overview(facts: Facts) -> Section:
+    summary, saved = facts["summary"], facts["saved"]
+    if summary is None:
+        return Section("overview", "Overview", "", [])
+    total = summary["in"]
+    figures = [
+        Figure("?" if total is None else f"{total:,}", "chunks expected"),
+        Figure(f"{summary['done']:,}", "made by this run", tone="good"),
+        Figure("?" if summary["skipped"] is None else f"{summary['skipped']:,}", "valid before, left as they were"),
+        Figure(f"{summary['refused']:,}", "not valid", "each with its reason", "bad" if summary["refused"] else "good"),
+    ]
+    if saved:
+        figures.append(Figure(f"{saved['engine_s']:,.1f} s", "of engine time", "the last process that made chunks"))
+        figures.append(Figure(f"{saved['saved_s']:,.1f} s", "saved", f"{saved['kept']:,} chunks kept", "good"))
+    return Section("overview", "Overview", "", [Figures(figures)])
+
+
+def _books(facts: Facts) -> Section:
+    if not facts["books"]:
+        return Section("books", "", "", [])
+    order = sorted(facts["books"].items(), key=lambda item: (item[1]["valid"] - item[1]["chunks"], item[0]))
+    rows = [Bar(name, of["valid"], f"{of['valid']:,} of {of['chunks']:,}", _tone(of)) for name, of in order]
+    engines: Counter[str] = Counter()
+    for of in facts["books"].values():
+        engines.update(of["engines"])
+    note = f"The first {_MOST_BOOKS} of {len(rows):,}." if len(rows) > _MOST_BOOKS else ""
+    blocks: list[Block] = [
+        Bars("Valid chunks of each book", rows[:_MOST_BOOKS], ("book", "chunks"), note=note),
+        Bars("Which engine made the valid chunks", [Bar(n, c, f"{c:,}") for n, c in engines.most_common()],
+             ("engine", "chunks")),
+    ]  # fmt: skip
+    return Section("books", "Books", "Books that lack most come first.", blocks)
+
+
+def _tone(of: Facts) -> Tone:
+    return "good" if of["valid"] == of["chunks"] else "warn"
+
+
+def _reasons(facts: Facts) -> Section:
+    reasons = facts["summary"]["by_reason"] if facts["summary"] else {}
+    most = sorted(reasons.items(), key=lambda entry: (-entry[1], entry[0]))
+    rows = [Bar(name, count, f"{count:,}", "warn") for name, count in most]
+    return Section("reasons", "Why chunks are not valid", "", [Bars("Reasons", rows)] if rows else [])
+
+
+def _refused(facts: Facts, refused: Sequence[Sequence[str]], folder: str) -> Section:
+    if not refused:
+        return Section("refused", "", "", [])
+    rows = [[*values[:-1], _short(values[-1])] for values in refused]
+    listing = Listing("Search", COLUMNS, rows, facts["refused"], f"{folder}/synthesize/refused.jsonl", "chunks")
+    return Section("refused", "Chunks that are not valid", "Run the same command again to try them again.", [listing])
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _DETAIL else text[: _DETAIL - 1] + "…"
+
+
+def _time(facts: Facts) -> Section:
+    rows = [Bar(name, value, f"{value:.1f} s") for name, value in facts["time"]["stages_s"].items()]
+    note = "Wall-clock time, all processes of the run together, without those that were killed."
+    return Section("time", "Time spent", "", [Bars("Stages", rows, ("stage", "time"), note=note)] if rows else [])
