@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from resplice.io import arrows, shards, snapshots
+from resplice.io import arrows, shards, snapshots, spans
 from resplice.io.context import Context
 from resplice.io.store import Store
 from resplice.transforms.ranges import range_of
@@ -87,6 +87,16 @@ def groups(shards_: Iterable[Shard]) -> list[Group]:
             found.append((rank, [shard]))
             rows = shard.rows
     return [(rank, tuple(group)) for rank, group in found]
+
+
+def listed(context: Context, stage: str, shards_: Iterable[Shard]) -> spans.Listing[Group]:
+    """Write the groups of shards as a list of the stage, of which a pipeline's elements name a line each."""
+    return spans.write(context, stage, "shards", groups(shards_), _group_of)
+
+
+def _group_of(value: Any) -> Group:
+    rank, group = value
+    return rank, tuple(Shard(**{**shard, "drop": tuple(shard["drop"])}) for shard in group)
 
 
 class IndexShards:

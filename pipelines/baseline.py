@@ -125,7 +125,8 @@ def build(pipeline: Any, context: Context, frozen: World, inventory: Inventory) 
     """Compose the pipeline: inventory the ranges, count the historical rows, join both by range."""
     from resplice.transforms.steps import JoinByKey, Work, source
 
-    marks, count = partial(marked, context, "baseline"), live.CountVideos(context, "baseline", frozen.bounds)
+    marks, history = partial(marked, context, "baseline"), live.listed(context, "baseline", frozen.history)
+    count = history.lines.each(live.CountVideos(context, "baseline", frozen.bounds))
     ranges = (
         pipeline
         | "Ranges" >> source(range(len(frozen.bounds) + 1))
@@ -133,7 +134,7 @@ def build(pipeline: Any, context: Context, frozen: World, inventory: Inventory) 
     )
     counts = (
         pipeline
-        | "HistoryShards" >> source(live.groups(frozen.history))
+        | "HistoryShards" >> source(history.spans)
         | "CountHistory" >> Work(marks("history", count, itemgetter(0)), "Count")
     )
     return {"range": ranges, "history": counts} | "Freeze" >> JoinByKey(

@@ -119,10 +119,11 @@ def by_range(pipeline: Any, context: Context, stage: str, world: World, shards_:
     """Compose what plan and verify share: the ranges, and the live results indexed by range."""
     from resplice.transforms.steps import Work, source
 
-    index = live.IndexShards(context, stage, world.bounds)
+    listed = live.listed(context, stage, shards_)
+    index = listed.lines.each(live.IndexShards(context, stage, world.bounds))
     spills = (
         pipeline
-        | "LiveShards" >> source(live.groups(shards_))
+        | "LiveShards" >> source(listed.spans)
         | "IndexResults" >> Work(marked(context, stage, "shard", index, itemgetter(0)), "Index")
     )
     ranges = pipeline | "Ranges" >> source([(index, index) for index in range(len(world.bounds) + 1)])

@@ -68,6 +68,7 @@ SHUFFLES = {
 """Job → its steps that shuffle: work items are spread, keys grouped, records for the driver gathered in parts."""
 HEAVY = ("repair", "pack", "validate")
 OF_SMALL_ELEMENTS = [
+    "baseline",
     "plan",
     "repair",
     "pack",
