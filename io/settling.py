@@ -21,13 +21,13 @@ from resplice.io.parcels import Parcels
 from resplice.transforms import provenance
 from resplice.transforms.documents import LINK, SOURCES, Row, folder, iso, logical_parts, shown, ticks
 from resplice.transforms.lineage import Decision, collision
-from resplice.transforms.records import Exit, Reason, UserError
+from resplice.transforms.records import Exit, Reason, Refusal, UserError
 
 STAGE = "documents"
 BAD = ("source_csv", "reason", "row_index", "task_id", "combo_id", "template_id", "model_id", "response_file",
        "timestamp", "detail")  # fmt: skip
 BLOCKS = "blocks"
-_CHANGED = "responses changed while the run was at work"
+_AGAIN = "run the same command again"
 
 
 def _key(context: Context, name: str) -> str:
@@ -202,13 +202,14 @@ class Write:
 
     def _make(self, line: Mapping[str, Any]) -> None:
         row = line["row"]
-        _, path = responses.find([self._places.roots[line["root"]]], line["file"])
-        raw = responses.read(path)
+        try:
+            _, path = responses.find([self._places.roots[line["root"]]], line["file"])
+            raw, prompt = responses.read(path), responses.read(line["prompt"]) if line["prompt"] else None
+        except (Refusal, FileNotFoundError) as error:
+            raise UserError(f"a response is gone since it was hashed ({error}); {_AGAIN}", Exit.AGAIN) from None
         if provenance.sha256(raw) != row["content_hash"]:
-            raise UserError(f"{path} changed while the run was at work; run the same command again", Exit.AGAIN)
-        files = {doctree.RAW: raw, doctree.PARSED: raw}
-        if line["prompt"]:
-            files[doctree.PROMPT] = responses.read(line["prompt"])
+            raise UserError(f"{path} changed since it was hashed; {_AGAIN}", Exit.AGAIN)
+        files = {doctree.RAW: raw, doctree.PARSED: raw} | ({doctree.PROMPT: prompt} if prompt is not None else {})
         small = json.loads(row["meta_small"])
         facts = {n: row[n] for n in _OF_METADATA} | small
         files[doctree.METADATA] = (provenance.line(facts) + "\n").encode()

@@ -50,11 +50,20 @@ def parse(name: str, tokens: Sequence[str]) -> tuple[Base, list[str]]:
     Raises UserError (exit 2) for a missing, wrong or repeated value, a missing flag and a bad run id.
     """
     command = COMMANDS[name]
+    _refuse_unknown_below(name, tokens)
     bound, rest = _parsed_or_refused(_app(), tokens)
     args = command.args(**bound)
     for field in fields(args):
-        _check(field, getattr(args, field.name))
+        _check(field, getattr(args, field.name), command)
     return args, rest
+
+
+def _refuse_unknown_below(name: str, tokens: Sequence[str]) -> None:
+    """Raise UserError for a word behind a command that should be one of the commands below it."""
+    below = [other for other in COMMANDS if other.startswith(f"{name} ")]
+    word = next(iter(tokens[len(name.split()) :]), "-")
+    if below and not word.startswith("-"):
+        raise UserError(f"unknown command {name} {word}; the nearest is {nearest(f'{name} {word}', below)}")
 
 
 def own_flags(args: type[Base]) -> list[str]:
@@ -140,10 +149,11 @@ def _parsed_or_refused(app: App, tokens: Sequence[str], run: bool = False) -> tu
         raise UserError(re.sub(r"\s+Parsed: .*", "", str(error)).strip()) from None
 
 
-def _check(field: Field[Any], value: Any) -> None:
+def _check(field: Field[Any], value: Any, command: Command) -> None:
     flag, meta = spelling(field.name, field.metadata), field.metadata
     if meta.get("required") and value is None:
-        propose = f"recovery-{datetime.now(UTC):%Y-%m-%d}-a" if field.name == "run_id" else "VALUE"
+        kind = re.search(r"--run-id ([a-z]+)-", command.example)
+        propose = f"{kind[1]}-{datetime.now(UTC):%Y-%m-%d}-a" if field.name == "run_id" and kind else "VALUE"
         raise UserError(f"{flag} is missing: add {flag} {propose}")
     if meta.get("positional") and value == "":
         raise UserError(f"{field.name.upper()} must not be empty")

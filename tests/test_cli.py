@@ -49,6 +49,11 @@ def job(monkeypatch: pytest.MonkeyPatch, module: str, ends: Any = 0) -> Calls:
     [
         ("plan", r"--run-id is missing: add --run-id recovery-\d{4}-\d\d-\d\d-a$"),
         ("status", r"--run-id is missing: add --run-id recovery-"),
+        ("documents", r"--run-id is missing: add --run-id backfill-\d{4}-\d\d-\d\d-a$"),
+        ("documents shw x", r"unknown command documents shw; the nearest is documents show"),
+        ("documents show", r"DOC_ID requires an argument"),
+        ("documents find --stage drft", r'"drft" for --stage'),
+        ("documents-report", r"--out is missing"),
         ("plan --run-id a/b", r"--run-id 'a/b' is no run id"),
         ("plan --run-id a..b", r"is no run id"),
         ("plan --run-id a --retry sometimes", r'"sometimes" for --retry.*"none", "failed", "all"'),
