@@ -29,9 +29,9 @@ def facts(context: Context, seconds: dict[str, float]) -> dict[str, Any]:
     }
 
 
-def refused(context: Context, most: int) -> list[tuple[str, str, str, str, str]]:
-    """Return the first bad rows of the run: index of the row, CSV, reason, task and time, detail."""
+def refused(context: Context, most: int) -> list[tuple[str, str, str, str]]:
+    """Return the first bad rows of the run: CSV and number of the row, reason, task and time, detail."""
     lines = runstate.refused(context, STAGE)
     lines.sort(key=lambda line: (line.unit.partition(":")[0], int(line.segment)))
     parts = ((line, *line.unit.partition(":")[::2]) for line in lines[:most])
-    return [(line.segment, csv, line.reason, task, line.detail) for line, csv, task in parts]
+    return [(f"{csv} {line.segment}", line.reason, task, line.detail) for line, csv, task in parts]

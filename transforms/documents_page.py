@@ -21,7 +21,7 @@ _TONES: dict[str, Tone] = {
     Reason.ID_COLLISION: "bad",
     Reason.CONTENT_CHANGED: "bad",
 }
-COLUMNS = ("row", "csv", "reason", "task", "detail")
+COLUMNS = ("csv and row", "reason", "task and time", "detail")
 
 
 def counted(settled: Iterable[Facts]) -> dict[str, Any]:
