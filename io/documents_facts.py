@@ -4,29 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from resplice.io import report, runs, runstate
+from resplice.io import report, runstate
 from resplice.io.context import Context
 from resplice.io.settling import STAGE
-from resplice.transforms import provenance
 
 
 def is_one(context: Context) -> bool:
     """Return whether the run is a backfill of documents."""
-    record = runs.load(context.workspace.store, context.run.id) or {"processes": []}
-    return any(process["command"] == STAGE for process in record["processes"])
+    return report.is_of(context, STAGE)
 
 
 def facts(context: Context, seconds: dict[str, float]) -> dict[str, Any]:
-    """Return the content of report.json; what a run that has not ended cannot tell is None."""
-    state = runstate.stage_state(context, STAGE)
-    return {
-        "run_id": context.run.id,
-        "code_version": provenance.VERSION,
-        "summary": state.to_json() if state else None,
-        "sources": runstate.document(context, STAGE, "counts.json"),
-        "refused": state.refused if state else 0,
-        "time": {"at": provenance.now(), **report.time_spent(context, seconds)},
-    }
+    """Return the content of report.json."""
+    return report.of_stage(context, STAGE, seconds, sources="counts.json")
 
 
 def refused(context: Context, most: int) -> list[tuple[str, str, str, str]]:

@@ -182,3 +182,24 @@ def time_spent(context: Context, seconds: dict[str, float]) -> dict[str, Any]:
 def _batches(context: Context, name: str, columns: list[str]) -> Iterator[pa.RecordBatch]:
     stage, _, file = name.partition("/")
     yield from shards.open_file(context.workspace.store, f"{context.stage(stage)}/{file}").iter_batches(columns=columns)
+
+
+def is_of(context: Context, stage: str) -> bool:
+    """Return whether the run is of a job of one stage, which its command is named after."""
+    record = runs.load(context.workspace.store, context.run.id) or {"processes": []}
+    return any(process["command"] == stage for process in record["processes"])
+
+
+def of_stage(context: Context, stage: str, seconds: dict[str, float], **files: str) -> dict[str, Any]:
+    """Return the facts of a job of one stage for report.json, the documents `files` of the stage among them; what a run
+    that has not ended cannot tell is None.
+    """
+    state = runstate.stage_state(context, stage)
+    return {
+        "run_id": context.run.id,
+        "code_version": provenance.VERSION,
+        "summary": state.to_json() if state else None,
+        **{name: runstate.document(context, stage, file) for name, file in files.items()},
+        "refused": state.refused if state else 0,
+        "time": {"at": provenance.now(), **time_spent(context, seconds)},
+    }

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from resplice.transforms.documents import SOURCES
-from resplice.transforms.page import Bar, Bars, Block, Figure, Figures, Flow, Listing, Node, Page, Section, Tone
+from resplice.transforms.page import Bar, Bars, Block, Figure, Figures, Flow, Listing, Node, Page, Section, Tone, of_run
 from resplice.transforms.records import Reason
 
 Facts = Mapping[str, Any]
@@ -57,10 +57,7 @@ def counters(facts: Facts) -> dict[str, int]:
 def page(facts: Facts, refused: Sequence[Sequence[str]], folder: str) -> Page:
     """Return the report; `refused` are rows of COLUMNS, `folder` is where the run's files are."""
     sections = [_overview(facts), _flow(facts), _reasons(facts), _refused(facts, refused, folder), _time(facts)]
-    made = facts["time"]["at"][:19].replace("T", " ") + " UTC"
-    about = [("made", made), ("by", f"resplice {facts['code_version']}")]
-    verdict, tone = _verdict(facts)
-    return Page(f"Documents {facts['run_id']}", verdict, tone, about, [s for s in sections if s.blocks])
+    return of_run(f"Documents {facts['run_id']}", _verdict(facts), facts, sections)
 
 
 def _verdict(facts: Facts) -> tuple[str, Tone]:

@@ -6,9 +6,9 @@ page can also show each of them as a table.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 Tone = str
 """How a value is to be read: good, warn, bad, note or plain. Colour is never its only sign."""
@@ -201,3 +201,10 @@ class Page:
     tone: Tone
     facts: Sequence[tuple[str, str]]
     sections: Sequence[Section]
+
+
+def of_run(title: str, verdict: tuple[str, Tone], facts: Mapping[str, Any], sections: Sequence[Section]) -> Page:
+    """Return the page of a run's facts: when and by what it was made, and the sections that hold something."""
+    made = facts["time"]["at"][:19].replace("T", " ") + " UTC"
+    about = [("made", made), ("by", f"resplice {facts['code_version']}")]
+    return Page(title, *verdict, about, [section for section in sections if section.blocks])

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from resplice.transforms.page import Bar, Bars, Block, Figure, Figures, Listing, Page, Section, Tone
+from resplice.transforms.page import Bar, Bars, Block, Figure, Figures, Listing, Page, Section, Tone, of_run
 
 Facts = Mapping[str, Any]
 COLUMNS = ("book", "chunk", "reason", "detail")
@@ -17,10 +17,7 @@ _MOST_BOOKS = 200
 def page(facts: Facts, refused: Sequence[Sequence[str]], folder: str) -> Page:
     """Return the page; `refused` are rows of COLUMNS, `folder` is where the run's files are."""
     sections = [_overview(facts), _books(facts), _reasons(facts), _refused(facts, refused, folder), _time(facts)]
-    made = facts["time"]["at"][:19].replace("T", " ") + " UTC"
-    about = [("made", made), ("by", f"resplice {facts['code_version']}")]
-    verdict, tone = _verdict(facts)
-    return Page(f"Synthesis {facts['run_id']}", verdict, tone, about, [s for s in sections if s.blocks])
+    return of_run(f"Synthesis {facts['run_id']}", _verdict(facts), facts, sections)
 
 
 def _verdict(facts: Facts) -> tuple[str, Tone]:
