@@ -15,6 +15,8 @@ import pytest
 from processes import Group
 from speaking import Shelf, ids, program
 
+from resplice.io.local import TEMPORARY
+
 FALLBACK = ("--fallback", "xtts")
 
 
@@ -69,7 +71,8 @@ def killed_and_started_again(tmp_path: Path, chunks: int, kills: int, wait: Call
     assert not set(before) & set(shelf.called())
     assert entry(shelf) == entry(whole) and shelf.digests() == whole.digests()
     assert len(valid(shelf)) == chunks and shelf.summary() == whole.summary()
-    assert not [path for path in (shelf.folder / ".pipeline/journal").rglob("*") if path.is_file()]
+    left = (path for path in (shelf.folder / ".pipeline/journal").rglob("*") if path.is_file())
+    assert not [path for path in left if not path.name.startswith(TEMPORARY)]  # a killed write may leave one of those
 
 
 def some_are_made(shelf: Shelf, moment: float) -> None:
