@@ -87,6 +87,15 @@ def absolute(given: str) -> str:
     return "/" + path.lstrip("/")
 
 
+def located(path: str, options: StoreOptions) -> tuple[Place, str]:
+    """Return the root and the key below it by which a store opens the text of an absolute path."""
+    native = paths.unescaped(path)
+    if not native.startswith(S3):
+        return Place("/"), native.removeprefix("/")
+    bucket, _, key = native[len(S3) :].partition("/")
+    return Place(f"{S3}{bucket}", options=options), key
+
+
 def _files(folder: str, above: tuple[_Id, ...]) -> Iterator[str]:
     try:
         with os.scandir(folder) as entries:

@@ -22,6 +22,7 @@ EXTENSIONS = frozenset({".wav", ".flac", ".mp3", ".m4a", ".aiff", ".aif", ".ogg"
 S3 = "s3://"
 _ESCAPES = r"x(?:0a|0d|5c|[89a-f][0-9a-f])"
 _ESCAPE = re.compile(rf"\\{_ESCAPES}")
+_NORMAL = re.compile(r"(?:/[^/.\\][^/\\]*)+")  # nearly every path: seen at a glance
 _BACKSLASH = re.compile(rf"\\(?!{_ESCAPES})")
 _ESCAPED = re.compile(rf"[\n\r\udc80-\udcff]|\\(?={_ESCAPES}|[\n\r\udc80-\udcff])")
 _BYTE = re.compile("[\udc80-\udcff]")
@@ -73,6 +74,8 @@ def normal(text: str) -> str:
     r"""Return the normalised text of a path: `/` between parts and none at the end, no `.` part, the drive letter in
     upper case, Unicode NFC; letters keep their case, and `..` stays. A key of an old library may hold surrogates.
     """
+    if text.isascii() and _NORMAL.fullmatch(text):
+        return text
     text = _BYTE.sub(lambda match: _escape(match[0]), text)
     if text.startswith(S3):  # there, `a//b` and `a\b` are names of their own
         return S3 + _composed(text[len(S3) :]).rstrip("/")
