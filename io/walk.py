@@ -96,6 +96,12 @@ def located(path: str, options: StoreOptions) -> tuple[Place, str]:
     return Place(f"{S3}{bucket}", options=options), key
 
 
+def within(path: str, options: StoreOptions) -> tuple[Place, str]:
+    """Return the folder of a native path, relative to the current one, as a root, and the name in it."""
+    folder, _, name = absolute(path).rpartition("/")
+    return Place(folder or "/", options=options if path.startswith(S3) else StoreOptions()), name
+
+
 def _files(folder: str, above: tuple[_Id, ...]) -> Iterator[str]:
     try:
         with os.scandir(folder) as entries:
