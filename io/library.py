@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from resplice.io import conditional, documents
 from resplice.io.store import Place, content
 from resplice.io.walk import located, within
-from resplice.transforms.library import BYTES, REF, Entry, Identity, Library, written
+from resplice.transforms.library import BYTES, Entry, Identity, Library, reference, written
 from resplice.transforms.records import Damage, UserError
 from resplice.transforms.settings import StoreOptions
 
@@ -79,11 +79,11 @@ class LibraryFile:
 
     def vector(self, entry: Entry) -> NDArray[np.float32]:
         """Return the vector that an entry names. FileNotFoundError without one, ValueError for one that is broken."""
-        place, key = self._vector(str(entry.get(REF)))
+        place, key = self._vector(reference(entry))
         return np.load(io.BytesIO(place.store.read(key)), allow_pickle=False)  # type: ignore[no-any-return]
 
     def has(self, entry: Entry) -> bool:
-        """Return whether the file of an entry's vector is there, not empty, and as long as the entry says, if it does."""
+        """Return whether the file of an entry's vector is there, not empty, and as long as the entry says, if so."""
         if not (ref := reference(entry)):
             return False
         place, key = self._vector(ref)
@@ -118,12 +118,6 @@ class LibraryFile:
             return data
 
         conditional.update(self.place.store, self.name, changed)
-
-
-def reference(entry: Entry) -> str:
-    """Return the reference of an entry to its vector, "" if it has none."""
-    ref = entry.get(REF)
-    return ref if isinstance(ref, str) else ""
 
 
 _LAST: dict[str, tuple[bytes, Library]] = {}

@@ -96,6 +96,15 @@ def located(path: str, options: StoreOptions) -> tuple[Place, str]:
     return Place(f"{S3}{bucket}", options=options), key
 
 
+def exists(text: str, options: StoreOptions) -> bool:
+    """Return whether there is a file or an object of a text, relative to the current folder."""
+    place, key = located(paths.escaped(absolute(paths.unescaped(text))), options)
+    try:
+        return place.store.head(key) is not None
+    except (OSError, ValueError):  # a name that no file can have
+        return False
+
+
 def within(path: str, options: StoreOptions) -> tuple[Place, str]:
     """Return the folder of a native path, relative to the current one, as a root, and the name in it."""
     folder, _, name = absolute(path).rpartition("/")

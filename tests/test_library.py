@@ -132,9 +132,8 @@ def enter_some(folder: Path, number: int) -> None:
         put(file, f"/{number}/{track}.wav", identity=Identity(f"{number}-{track}", "e", "full"))
 
 
-@pytest.mark.parametrize("kind", ["spawn"])
-def test_two_processes_lose_no_entry(tmp_path: Path, kind: Any) -> None:
-    context = multiprocessing.get_context(kind)
+def test_two_processes_lose_no_entry(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
     processes = [context.Process(target=enter_some, args=(tmp_path, number)) for number in range(2)]
     for process in processes:
         process.start()

@@ -53,6 +53,12 @@ class Identity:
         return own == tuple(entry.get(name) for name in (REF, CONTENT, EMBEDDER, WINDOWS))
 
 
+def reference(entry: Entry) -> str:
+    """Return the reference of an entry to its vector, "" if it has none."""
+    ref = entry.get(REF)
+    return ref if isinstance(ref, str) else ""
+
+
 @dataclass(frozen=True)
 class Library:
     """What meta.json holds; never changed in place."""
