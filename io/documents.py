@@ -57,6 +57,24 @@ def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON")
 
 
+def lenient(data: bytes, unique: bool = False) -> Any:
+    """Return the value of JSON that others wrote: a byte order mark is skipped, NaN and infinities are null, half a
+    surrogate pair stays. `unique`: an object that has a key twice is damaged. Raises Damage json_invalid.
+    """
+    try:
+        return json.loads(
+            data.decode("utf-8-sig"), object_pairs_hook=_unique if unique else None, parse_float=_number_or_null,
+            parse_constant=lambda name: None,
+        )  # fmt: skip
+    except (ValueError, RecursionError) as error:
+        raise Damage("json_invalid", _one_line(error)) from None
+
+
+def _number_or_null(text: str) -> float | None:
+    value = float(text)
+    return value if math.isfinite(value) else None
+
+
 def load(store: Store, key: str) -> Any:
     """Return a document. FileNotFoundError without one; UserError (exit 1) if it is damaged."""
     return of(store, key, _read(store, key))

@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from resplice.io import documents, refusals, sidecars
+from resplice.io import sidecars
 from resplice.io.conditional import settled
 from resplice.io.context import Context
 from resplice.io.journal import STATUS, TAR, Effect, Now
 from resplice.io.snapshots import object_key
 from resplice.io.statuses import Statuses
 from resplice.io.store import Store
-from resplice.transforms import provenance
 from resplice.transforms.records import Reason, Refusal
 from resplice.transforms.repack import tar_name
 
@@ -54,30 +53,6 @@ def statuses_now(context: Context, videos: Iterable[str]) -> dict[str, Now]:
     wanted = list(videos)
     found = context.rows.status_of(wanted) if wanted else {}
     return {video: Now(found.get(video), gone=video not in found) for video in wanted}
-
-
-class Digests:
-    """The digests of the corpus's tars under their tokens, so that a second process need not read them again."""
-
-    def __init__(self, context: Context) -> None:
-        self._store = context.workspace.store
-        self._key = f"{context.stage('finalize')}/digests.json"
-        there = self._store.head(self._key) is not None
-        self._known: dict[str, list[str]] = documents.load(self._store, self._key) if there else {}
-
-    def of(self, video: str) -> dict[str, str]:
-        """Return what is known of a video's tar: token → SHA-256."""
-        return dict([self._known[video]]) if video in self._known else {}
-
-    def learn(self, video: str, now: Now) -> None:
-        """Remember what a tar is."""
-        self._known.pop(video, None)
-        if now.content is not None:
-            self._known[video] = [now.token, now.content]
-
-    def save(self) -> None:
-        """Keep the digests for the next process."""
-        refusals.put(self._store, self._key, provenance.document(self._known))
 
 
 class Examine:

@@ -20,11 +20,10 @@ from filelock import FileLock, Timeout
 from resplice.io import conditional, documents
 from resplice.io.local import LocalStore
 from resplice.transforms import provenance
-from resplice.transforms.records import Exit, UserError
+from resplice.transforms.records import Damage, Exit, UserError
 
 BACKUPS = 50
 State = dict[str, Any]
-_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -67,10 +66,10 @@ class PipelineJson:
 
     def _parsed(self, data: bytes) -> State:
         try:
-            state = json.loads(data.decode("utf-8-sig"), parse_constant=lambda name: None)
-        except (ValueError, RecursionError) as error:
+            state = documents.lenient(data)
+        except Damage as damage:
             raise UserError(
-                f"{self.path} is not valid JSON: {error}; restore it, e.g. from .pipeline/backups"
+                f"{self.path} is not valid JSON: {damage.text}; restore it, e.g. from .pipeline/backups"
             ) from None
         if not isinstance(state, dict):
             raise UserError(f"{self.path} must hold a JSON object, not a {type(state).__name__}")
@@ -144,4 +143,4 @@ def begin(path: PipelineJson) -> None:
 def _written(state: State) -> bytes:
     """Return strict JSON; half a surrogate pair, which is no UTF-8, stays the escape that it was."""
     text = json.dumps(provenance.plain(state), sort_keys=True, ensure_ascii=False, allow_nan=False, indent=2)
-    return (_SURROGATE.sub(lambda match: f"\\u{ord(match[0]):04x}", text) + "\n").encode()
+    return (provenance.halves_escaped(text) + "\n").encode()

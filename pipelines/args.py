@@ -14,6 +14,7 @@ from resplice.pipelines.documents_args import (
     DocumentsReport,
     DocumentsShow,
 )
+from resplice.pipelines.embedding_args import Gaps, Stale
 from resplice.pipelines.flags import Base, Common, NamedArgs, RunArgs, flag, workspace
 from resplice.transforms.records import Reason
 
@@ -275,5 +276,7 @@ COMMANDS: dict[str, Command] = {
         "--voice af_bella --run-id book-a",
         beam=True,
     ),
+    "gaps": Command("gaps", Gaps, "resplice gaps --music-root music --library meta.json"),
+    "stale": Command("stale", Stale, "resplice stale --music-root music --library meta.json --policy prune --apply"),
     "demo": Command("demo", Demo, "resplice demo demo --seed 1"),
 }

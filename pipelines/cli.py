@@ -151,7 +151,7 @@ def _parsed_or_refused(app: App, tokens: Sequence[str], run: bool = False) -> tu
 
 def _check(field: Field[Any], value: Any, command: Command) -> None:
     flag, meta = spelling(field.name, field.metadata), field.metadata
-    if meta.get("required") and value is None:
+    if meta.get("required") and value in (None, ()):
         kind = re.search(r"--run-id ([a-z]+)-", command.example)
         propose = f"{kind[1]}-{datetime.now(UTC):%Y-%m-%d}-a" if field.name == "run_id" and kind else "VALUE"
         raise UserError(f"{flag} is missing: add {flag} {propose}")

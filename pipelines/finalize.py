@@ -19,7 +19,8 @@ from typing import Any
 
 from resplice.io import journal, spans
 from resplice.io.context import Context
-from resplice.io.effects import Digests, Examine, ReplaceTars, SetStatuses, statuses_now, tar_now
+from resplice.io.digests import Digests
+from resplice.io.effects import Examine, ReplaceTars, SetStatuses, statuses_now, tar_now
 from resplice.io.gather import Gather, collect, gathered
 from resplice.io.journal import CONFLICT, DONE, STATUS, TAR, TO_DO, Decision, Effect, Key, Now
 from resplice.io.progress import by_marks, marked
@@ -101,7 +102,8 @@ def _journal(context: Context) -> str:
 
 def _carry_out(session: Session, job: Job) -> None:
     """Decide about every target; without --apply show it, else journal the effects, have them and count."""
-    context, digests = session.context, Digests(session.context)
+    context = session.context
+    digests = Digests(context.workspace.store, f"{context.stage('finalize')}/digests.json")
     tars = [unit for kind, unit in job.targets if kind == TAR]
     _examine(session, job.stage, tars, digests)
     decided = _decide(context, job, digests)
@@ -130,7 +132,7 @@ def _examine(session: Session, stage: str, tars: Sequence[str], digests: Digests
             build_examine(pipeline, session.context, stage, [(video, digests.of(video)) for video in tars])
         collect(session.context, stage, "examined")
     for record in gathered(session.context, stage, "examined"):
-        digests.learn(record["unit"], Now(record["content"], record["token"]))
+        digests.learn(record["unit"], record["token"], record["content"])
 
 
 def _change(session: Session, stage: str, effects: Sequence[Effect], digests: Digests) -> dict[Key, str]:
@@ -144,7 +146,7 @@ def _change(session: Session, stage: str, effects: Sequence[Effect], digests: Di
     details = {}
     for record in gathered(session.context, stage, "outcomes"):
         if record["kind"] == TAR:
-            digests.learn(record["unit"], Now(record["content"], record["token"]))
+            digests.learn(record["unit"], record["token"], record["content"])
         if record["detail"]:
             details[record["kind"], record["unit"]] = record["detail"]
     return details
@@ -198,7 +200,7 @@ def _decide(context: Context, job: Job, digests: Digests) -> dict[Key, Decision]
     for key in job.targets:
         now = tar_now(context, key[1], digests.of(key[1])) if key[0] == TAR else statuses[key[1]]
         if key[0] == TAR:
-            digests.learn(key[1], now)
+            digests.learn(key[1], now.token, now.content)
         decided[key] = job.decide(key, now)
     return decided
 

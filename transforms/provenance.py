@@ -6,6 +6,7 @@ import hashlib
 import importlib.metadata
 import json
 import math
+import re
 import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, is_dataclass
@@ -55,6 +56,7 @@ def _iso(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
+_HALF = re.compile("[\ud800-\udfff]")
 _ON_ONE_LINE = json.JSONEncoder(sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
@@ -72,6 +74,11 @@ def document(value: Any) -> bytes:
 def jsonl(values: Iterable[Any]) -> bytes:
     """Return strict JSON lines, UTF-8, a newline after each."""
     return "".join(line(value) + "\n" for value in values).encode()
+
+
+def halves_escaped(text: str) -> str:
+    """Return the text of a JSON document with each half of a surrogate pair, which is no UTF-8, as an escape."""
+    return _HALF.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def sha256(data: bytes) -> str:

@@ -1,0 +1,111 @@
+"""The gap audit: the files that are there against a library, and the lists of what is pending."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from resplice.io import refusals
+from resplice.io.digests import Digests, hashed
+from resplice.io.library import LibraryFile
+from resplice.io.local import LocalStore
+from resplice.io.walk import Listed, walk
+from resplice.transforms import gaps, paths, provenance
+from resplice.transforms.gaps import State, Wanted
+from resplice.transforms.library import Library
+from resplice.transforms.settings import StoreOptions
+
+Shown = Callable[[int, Callable[[Callable[[int], None]], None]], None]
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What is looked at: native paths of files and folders, against the entries of a library.
+
+    `file` is the library's, None where the entries are those of an index, whose vectors are there with their rows.
+    `excluded` are normalised paths of files or folders.
+    """
+
+    given: Sequence[str]
+    library: Library
+    file: LibraryFile | None = None
+    wanted: Wanted | None = None
+    excluded: frozenset[str] = frozenset()
+    options: StoreOptions = field(default_factory=StoreOptions)
+    workers: int = 1
+
+
+@dataclass(frozen=True)
+class Found:
+    """The state of each scanned path by its normalised text, and the text that opens it."""
+
+    states: Mapping[str, State]
+    files: Mapping[str, Listed]
+    library: Library
+
+    @property
+    def pending(self) -> list[str]:
+        """Return the texts that open the pending files, in the order of their paths."""
+        return [self.files[path].path for path in gaps.pending(self.states)]
+
+    def counts(self) -> dict[str, Any]:
+        """Return the counters and samples."""
+        return gaps.counts(self.states, self.library)
+
+
+def _at_once(total: int, work: Callable[[Callable[[int], None]], None]) -> None:
+    work(lambda done: None)
+
+
+def audit(ask: Audit, memory: Digests, shown: Shown = _at_once) -> Found:
+    """Scan, and compare; only files whose entry names a content are hashed, and those only if their token is new.
+
+    `shown` runs the hashing of so many files, and may tell how far it is.
+    """
+    files = {file.key: file for file in walk(ask.given, ask.options).files}
+    has = ask.file.has if ask.file else lambda entry: True
+    first = {
+        path: State.EXCLUDED
+        if gaps.is_below(path, ask.excluded)
+        else gaps.state_of(ask.library.entries(path), has, ask.wanted)
+        for path in files
+    }
+    unsure = [files[path] for path, state in first.items() if not isinstance(state, State)]
+    contents: dict[str, str | None] = {}
+    if unsure:
+        shown(len(unsure), lambda told: contents.update(hashed(unsure, memory, ask.options, ask.workers, told)))
+    states = {path: gaps.compared(state, contents.get(path)) for path, state in first.items()}
+    return Found(states, files, ask.library)
+
+
+def write(prefix: Path, pending: Sequence[str], size: int, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Write PREFIX.txt, PREFIX.part001.txt and so on with `size` paths each, and last PREFIX.json; return its content.
+
+    Parts of an earlier scan that there are no more are removed.
+    """
+    store, name = LocalStore(str(prefix.parent)), prefix.name
+    parts = {f"{name}.part{number:03d}.txt": pending[start : start + size]
+             for number, start in enumerate(range(0, len(pending), size), 1)}  # fmt: skip
+    for file, texts in {f"{name}.txt": pending, **parts}.items():
+        refusals.put(store, file, paths.written(texts))
+    for stale in earlier(prefix):
+        if stale.name not in parts:
+            store.delete(stale.name)
+    document = {
+        **facts,
+        "output_paths_file": f"{prefix}.txt",
+        "output_json_file": f"{prefix}.json",
+        "chunk_files": [str(prefix.parent / part) for part in parts],
+        "chunk_size": size,
+    }
+    refusals.put(store, f"{name}.json", provenance.document(document))
+    return document
+
+
+def earlier(prefix: Path) -> Iterable[Path]:
+    """Return the part files of a prefix that are there."""
+    part = re.compile(re.escape(prefix.name) + r"\.part\d{3,}\.txt")
+    return [path for path in prefix.parent.iterdir() if part.fullmatch(path.name)]

@@ -1,0 +1,59 @@
+"""List the audio files that have no embedding, or one of other content, in parts that can be embedded one by one.
+
+    resplice gaps --music-root music --library meta.json --out-prefix data/pending --chunk-size 2000
+
+Reads   the folders; meta.json and the sizes of its vectors, or the shards of an index; the bytes of files whose entry
+        names a content, unless the workspace remembers their digest.
+Writes  P.txt, P.part001.txt, …, then P.json; digests.json of the workspace. Parts of an earlier scan are removed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from resplice.io import gaps
+from resplice.io.context import Context
+from resplice.io.gaps import Audit
+from resplice.pipelines import launch
+from resplice.pipelines.auditing import audited, excluded, library_at, roots, table_of
+from resplice.pipelines.config import Resolved
+from resplice.transforms import provenance
+from resplice.transforms.library import Library
+from resplice.transforms.records import Exit, UserError
+
+
+def run(args: Any, resolved: Resolved, beam_argv: Sequence[str]) -> int:
+    """Run the command."""
+    context, prefix = launch.context(args, resolved), Path(args.out_prefix).absolute()
+    if "://" in args.out_prefix or prefix.is_dir():
+        raise UserError(f"--out-prefix {args.out_prefix}: give the beginning of the names of local files, e.g. data/p")
+    found = audited(ask(args, context), context, "gaps", args.quiet, save=not args.dry_run)
+    counts, pending = found.counts(), found.pending
+    facts = {**counts, **_asked(args)}
+    written = gaps.write(prefix, pending, args.chunk_size, facts) if not args.dry_run else {}
+    print(f"gaps: {counts['pending_embedding_total']:,} of {counts['audio_files_scanned']:,} audio files are pending")
+    print("\n".join(table_of(counts)))
+    if args.dry_run:
+        print("dry run: nothing was written")
+    else:
+        print(f"gaps: {prefix}.txt in {len(written['chunk_files'])} parts, {prefix}.json")
+    return Exit.DONE
+
+
+def ask(args: Any, context: Context) -> Audit:
+    """Return the audit that the flags ask for."""
+    if args.library and args.index:
+        raise UserError("--library and --index: compare with one of them")
+    file = library_at(args.library, context) if args.library else None
+    library = file.read() if file else Library({})
+    settings = context.settings
+    return Audit(roots(args.music_root), library, file, excluded=excluded(args.exclude_file), options=settings.store,
+                 workers=settings.run.workers)  # fmt: skip
+
+
+def _asked(args: Any) -> dict[str, Any]:
+    """Return what P.json says of the question."""
+    names = ("library", "index", "exclude_file", "run_id")
+    return {"music_roots": list(args.music_root), "code": provenance.VERSION} | {n: getattr(args, n) for n in names}
