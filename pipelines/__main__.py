@@ -21,7 +21,7 @@ from resplice.pipelines.args import COMMANDS, Config, Demo, Doctor
 from resplice.pipelines.config import EXAMPLE, Resolved, resolve
 from resplice.pipelines.documents_args import IndexArgs
 from resplice.pipelines.failures import last_line
-from resplice.pipelines.flags import Base, Common, NamedArgs, fallbacks, overrides
+from resplice.pipelines.flags import Base, Common, NamedArgs, fallbacks, named, overrides
 from resplice.transforms.records import Damage, Exit, Terminated, UserError
 
 _RESOURCES = {errno.ENOSPC: "disk space", errno.EDQUOT: "disk quota", errno.ENOMEM: "memory"}
@@ -70,7 +70,7 @@ def _dispatch(name: str, tokens: list[str]) -> int:
 
 
 def _run(name: str, args: Common, rest: list[str]) -> int:
-    command = COMMANDS[name]
+    command, args = COMMANDS[name], named(name, args)
     resolved = resolve(args.config, args.set, os.environ, overrides(args), fallbacks(args))
     argv: list[str] = []
     if command.beam:

@@ -14,7 +14,7 @@ from resplice.pipelines.documents_args import (
     DocumentsReport,
     DocumentsShow,
 )
-from resplice.pipelines.embedding_args import Gaps, Stale
+from resplice.pipelines.embedding_args import Embed, Gaps, Stale
 from resplice.pipelines.flags import Base, Common, NamedArgs, RunArgs, flag, workspace
 from resplice.transforms.records import Reason
 
@@ -31,7 +31,7 @@ PLAN_REASONS = tuple(
     )
 )
 STAGES = ("baseline", "plan", "repair", "pack", "validate", "merge", "verify", "finalize", "undo", "documents",
-          "synthesize")  # fmt: skip
+          "synthesize", "embed")  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -276,6 +276,7 @@ COMMANDS: dict[str, Command] = {
         "--voice af_bella --run-id book-a",
         beam=True,
     ),
+    "embed": Command("embed", Embed, "resplice embed music --out data/embeddings --resume", beam=True),
     "gaps": Command("gaps", Gaps, "resplice gaps --music-root music --library meta.json"),
     "stale": Command("stale", Stale, "resplice stale --music-root music --library meta.json --policy prune --apply"),
     "demo": Command("demo", Demo, "resplice demo demo --seed 1"),

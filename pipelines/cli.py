@@ -51,11 +51,27 @@ def parse(name: str, tokens: Sequence[str]) -> tuple[Base, list[str]]:
     """
     command = COMMANDS[name]
     _refuse_unknown_below(name, tokens)
-    bound, rest = _parsed_or_refused(_app(), tokens)
+    own, beams = _divided(command, tokens)
+    bound, rest = _parsed_or_refused(_app(), own)
+    rest = [*rest, *beams]
     args = command.args(**bound)
     for field in fields(args):
         _check(field, getattr(args, field.name), command)
     return args, rest
+
+
+def _divided(command: Command, tokens: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the tokens of the command, and those of Beam: a command of any number of words would take their values."""
+    words = any(get_type_hints(command.args)[field.name] == tuple[str, ...] for field in _positional(command))
+    if not (command.beam and words and unknown_flags(tokens, command.args)):
+        return list(tokens), []
+    from resplice.pipelines import options  # Beam, for how many values its options have
+
+    return options.divided(tokens, own_flags(command.args))
+
+
+def _positional(command: Command) -> list[Field[Any]]:
+    return [field for field in fields(command.args) if "positional" in field.metadata]
 
 
 def _refuse_unknown_below(name: str, tokens: Sequence[str]) -> None:
@@ -122,6 +138,9 @@ def _parameter(field: Field[Any], hint: Any) -> inspect.Parameter:
         hint = GenericAlias(tuple, (choice, ...)) if hint == tuple[str, ...] else choice | None
     text = meta["help"] + (" [required]" if meta.get("required") else "")
     if "positional" in meta:
+        if hint == tuple[str, ...]:
+            words = Annotated[str, Parameter(help=text)]
+            return inspect.Parameter(field.name, inspect.Parameter.VAR_POSITIONAL, annotation=words)
         annotation = Annotated[hint, Parameter(help=text)]
         return inspect.Parameter(field.name, inspect.Parameter.POSITIONAL_ONLY, annotation=annotation)
     flag = Parameter(

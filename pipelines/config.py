@@ -35,7 +35,6 @@ from resplice.transforms.settings import Polish, Settings
 
 DEFAULT_FILE = "resplice.toml"
 EXAMPLE: str = resources.files("resplice.pipelines").joinpath(DEFAULT_FILE).read_text("utf-8")
-RESERVED = ("embed",)  # sections of other commands, described with them
 
 
 @dataclass(frozen=True)
@@ -97,10 +96,9 @@ def _file_entries(file: Path | None) -> Iterator[Entry]:
         raise UserError(f"{file} is not valid TOML: {error}") from None
     top = sorted({section.partition(".")[0] for section in SECTIONS})
     for name, value in data.items():
-        if name not in (*top, *RESERVED):
+        if name not in top:
             raise UserError(f"unknown section [{name}] in {file}; the nearest is [{nearest(name, top)}]")
-        if name not in RESERVED:
-            yield from _flattened(name, value, file)
+        yield from _flattened(name, value, file)
 
 
 def _flattened(key: str, value: Any, file: Path) -> Iterator[Entry]:

@@ -4,9 +4,47 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from resplice.pipelines.flags import Common, flag, workspace
+from resplice.pipelines.flags import Common, JobArgs, flag, workspace
 
 PENDING = "data/pending_embedding_paths"
+CHECKPOINT = "data/embed_checkpoint.json"
+SHARDS = "data/embeddings"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbedArgs(JobArgs):
+    """Flags of every command that embeds."""
+
+    run_id: str | None = flag("Name of the run; the same name resumes it; default: embed- and the moment.", named=True)
+    out: str = flag(f"Folder or s3:// URL of the shards; default: {SHARDS}.", SHARDS)
+    library: str | None = flag("Keep this library as well: meta.json, and vectors/ beside it.")
+    embedder: str | None = flag("What makes the vectors: logmel, onnx:PATH, or one of yours.", key="embed.embedder")
+    windows: str | None = flag("What is embedded: full, canonical or fixed:LEN/HOP (seconds).", key="embed.windows")
+    batch_size: int | None = flag("Windows that the embedder is given at once.", key="embed.batch_size")
+    model_sha256: str | None = flag("SHA-256 that the model must have.", key="embed.model_sha256")
+    sample_rate: int | None = flag("Hz of the audio that the model takes.", key="embed.sample_rate")
+    pooling: str | None = flag("How the model's frames become one vector.", key="embed.pooling")
+    output: str | None = flag("Output of the model; default: its first.", key="embed.output")
+    duration_s: float | None = flag("Guard: the canonical 120, or with --allow-noncanonical the first seconds.")
+    allow_noncanonical: bool = flag("Allow another --duration-s than 120.", False)
+    checkpoint_every: int = flag("Paths after which the checkpoint is written; default: 100.", 100, minimum=1)
+    retry_quarantined: bool = flag("Try what is in the quarantine again.", False)
+    num_workers: int | None = flag("The same as --workers.", key="run.workers")
+    workspace: str | None = workspace()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Embed(EmbedArgs):
+    """Embed audio files, or the segments of videos; goes on where it was interrupted."""
+
+    paths: tuple[str, ...] = flag("Audio files and folders of them.", (), positional=True)
+    paths_file: str | None = flag("Paths file: one file or folder a line.")
+    of_run: str | None = flag("Embed the segments of the videos that this run planned.")
+    videos: str | None = flag("Embed the segments of the videos listed in this file, one id a line.")
+    with_results: bool = flag("Add status and reasons of each segment's live result.", False)
+    resume: bool = flag("Skip what is completed and still there with the same identity.", False)
+    checkpoint_file: str = flag(f"The checkpoint; default: {CHECKPOINT}.", CHECKPOINT)
+    preview: bool = flag("Write preview.html beside the shards: a projection, and nearest neighbours to hear.", False)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,19 +4,23 @@ Nothing heavy is imported here, so that `--help` answers at once. A field's meta
 `help` one line · `positional` True for an argument without a flag · `required` True for a flag that must be given ·
 `choices` the values it may have · `minimum` the least number · `name` the flag where the field's name cannot be it ·
 `key` the key of resplice.toml that the flag overrides (the key's choices hold then) · `fallback` the key's default for
-this command.
+this command · `named` True for a run id that is made up where it is not given.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from typing import Any
+from dataclasses import dataclass, field, fields, replace
+from datetime import UTC, datetime
+from typing import Any, TypeVar
 
 
 def flag(help: str, default: Any = None, **metadata: Any) -> Any:
     """Declare one flag: its help, its default, and `choices`, `key`, `required` or `positional`."""
     return field(default=default, metadata={"help": help, **metadata})
+
+
+_Args = TypeVar("_Args", bound="Base")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +70,13 @@ def workspace() -> Any:
     """Declare the flag of a job's own workspace."""
     help_ = f"Folder of the run's files; default: corpus.workspace, else {WORKSPACE}."
     return flag(help_, key="corpus.workspace", fallback=WORKSPACE)
+
+
+def named(command: str, args: _Args) -> _Args:
+    """Return the flags with a new run id, of the command and the moment, where it may be left out and was."""
+    if any(field_.metadata.get("named") and getattr(args, field_.name) is None for field_ in fields(args)):
+        return replace(args, run_id=f"{command}-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}")  # type: ignore[call-arg]
+    return args
 
 
 def overrides(args: Base) -> dict[str, Any]:

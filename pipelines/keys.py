@@ -23,7 +23,7 @@ MARGIN = "validate.signal.margin_"
 SPEAKERS = "synthesis.engines."
 _SPEAKER: dict[str, Any] = {"command": ("",), "voices": ("",), "default_voice": "", "model": ""}
 COMPOSITES = ("polish.extra", "validate.engine_settings", "synthesis.engines", "beam")
-_MAY_BE_EMPTY = ("database.columns.duration_s", "store.endpoint_url")
+_MAY_BE_EMPTY = ("database.columns.duration_s", "store.endpoint_url", "embed.model_sha256", "embed.output")
 _FUNCTIONS = ("polish.splitter", "repair.json")
 PATHS = ("corpus.raw", "corpus.transcribed", "corpus.validation", "corpus.workspace")
 # key: least, most; an open range (">") excludes the least
@@ -50,6 +50,8 @@ _RANGES: dict[str, tuple[str, float, float]] = {
     "synthesis.silence_gap_s": (">=", 0, math.inf),
     "synthesis.too_short_s": (">=", 0, math.inf),
     "synthesis.lock_timeout_s": (">=", 0, math.inf),
+    "embed.batch_size": (">=", 1, math.inf),
+    "embed.sample_rate": (">=", 1000, 192000),
 }
 _ROOT = re.compile(r"s3://[A-Za-z0-9][A-Za-z0-9._-]{2,254}(/.*)?", re.DOTALL)
 _USER_PASSWORD = re.compile(r"^([\w+.-]+://[^:/@]*):([^@]*)@")
@@ -221,6 +223,8 @@ def absolute(key: str, value: Any, base: Path, where: str = "the defaults") -> A
     """Return the value with its local path, if the key has one, made absolute from `base`."""
     if key.startswith(SPEAKERS):
         return _speaker_paths(key, value, base)
+    if key == "embed.embedder":
+        return _model_path(value, base)
     if key in PATHS:
         if "://" not in value and not value.startswith("s3:"):
             return str((base / value).resolve())
@@ -231,6 +235,12 @@ def absolute(key: str, value: Any, base: Path, where: str = "the defaults") -> A
     if match and match[2] != ":memory:" and not match[2].startswith("file:"):
         return f"{match[1]}{(base / match[2]).resolve()}{match[3] or ''}"
     return value
+
+
+def _model_path(value: str, base: Path) -> str:
+    """Return an embedder with the local path of its model, if it names one, made absolute."""
+    kind, colon, path = value.partition(":")
+    return f"{kind}:{base / path}" if kind == "onnx" and path and "://" not in path else kind + colon + path
 
 
 def _speaker_paths(key: str, value: Any, base: Path) -> Any:

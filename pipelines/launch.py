@@ -250,9 +250,8 @@ def _run(command: str, args: Any, resolved: Resolved) -> Run:
     settings["database"].pop("url")
     for name in ("corpus", "store", "run", "plan", "merge", "finalize"):
         settings.pop(name)  # they decide where, when and which, not what comes out
-    synthesis = settings.pop("synthesis")
-    if command == "synthesize":
-        settings = synthesis
+    own = {"synthesize": settings.pop("synthesis"), "embed": settings.pop("embed")}
+    settings = own.get(command, settings)
     return Run(
         id=getattr(args, "run_id", None) or "",
         root=resolved.settings.corpus.workspace,

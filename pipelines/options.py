@@ -52,6 +52,26 @@ def beam_argv(tokens: Sequence[str], beam: Mapping[str, Any], workers: int, own:
     return argv
 
 
+def divided(tokens: Sequence[str], flags: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Return the tokens of a command with these flags, and the others: options of Beam, with their values, or of
+    nobody.
+    """
+    actions, own, beams = _parser().actions, list[str](), list[str]()
+    known = {*flags, "--", "--help", "--version"}
+    left = list(tokens)
+    while left:
+        token = left.pop(0)
+        name = token.partition("=")[0]
+        foreign = token.startswith("--") and name.replace("_", "-") not in known
+        action = actions.get(name) if foreign else None
+        (beams if foreign else own).append(token)
+        if token == "--":
+            return own + left, beams
+        if action is not None and "=" not in token and action.nargs != 0 and left:
+            beams.append(left.pop(0))
+    return own, beams
+
+
 def runner_of(argv: Iterable[str]) -> str:
     """Return the runner that Beam's argument list names."""
     return str(_parse(_parser(), list(argv), ()).runner)

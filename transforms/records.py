@@ -47,6 +47,12 @@ class Reason(StrEnum):
     RMS_TOO_HIGH = "rms_too_high"
     TOO_QUIET = "too_quiet"
     TOO_SHORT = "too_short"
+    # embed
+    MISSING = "missing"
+    EMPTY = "empty"
+    UNDECODABLE = "undecodable"
+    UNSUPPORTED = "unsupported"
+    NON_FINITE = "non_finite"
     # finalize, undo
     CONFLICT = "conflict"
     # documents, in the order in which a row is checked

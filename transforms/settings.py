@@ -170,6 +170,22 @@ class Synthesis:
 
 
 @dataclass(frozen=True)
+class Embed:
+    """What makes a vector, of which windows; `model_sha256`, `sample_rate` (Hz), `pooling` and `output` are of a model.
+
+    `batch_size` is how many windows an embedder is given at once.
+    """
+
+    embedder: str = "logmel"
+    windows: str = "full"
+    batch_size: int = 1
+    model_sha256: str = ""
+    sample_rate: int = 16000
+    pooling: str = "mean"
+    output: str = ""
+
+
+@dataclass(frozen=True)
 class Settings:
     """All sections of resplice.toml. `beam` is passed to Beam as given."""
 
@@ -185,6 +201,7 @@ class Settings:
     merge: Merge = field(default_factory=Merge)
     finalize: Finalize = field(default_factory=Finalize)
     synthesis: Synthesis = field(default_factory=Synthesis)
+    embed: Embed = field(default_factory=Embed)
     beam: tuple[tuple[str, Any], ...] = (("runner", "FnApiRunner"),)
 
 
@@ -195,4 +212,5 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "repair.originals_without_rows": ("refuse", "leave_out"),
     "merge.on_missing": ("drop", "keep"),
     "synthesis.level": ("acx", "legacy"),
+    "embed.pooling": ("mean", "cls"),
 }

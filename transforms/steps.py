@@ -58,6 +58,49 @@ class Work(beam.PTransform):  # type: ignore[misc]
         return items | "Spread" >> beam.Reshuffle() | _applied(self._work, self._title, self._outputs)
 
 
+class Infer(beam.PTransform):  # type: ignore[misc]
+    """Spread work items over the workers and infer something of each with a model by RunInference: item → result.
+
+    `load` gives the function of an item, which has the model; it is called once a process. A failure of one part of an
+    item is for that function to keep to it: RunInference would fail whole batches. `memory_mb`: see `Work`.
+    """
+
+    def __init__(self, load: Callable[[], Callable[[Any], Any]], title: str, memory_mb: int = 0) -> None:
+        super().__init__()
+        self._load = load
+        self._title = title
+        _hinted(self, memory_mb)
+
+    def expand(self, items: beam.PCollection) -> beam.PCollection:
+        """Return the results of all items."""
+        from apache_beam.ml.inference.base import RunInference
+
+        told = self._title >> RunInference(_handler(self._load))
+        return items | "Spread" >> beam.Reshuffle() | told | "Results" >> beam.Map(_result)
+
+
+def _handler(load: Callable[[], Callable[[Any], Any]]) -> Any:
+    from apache_beam.ml.inference.base import ModelHandler, PredictionResult
+
+    class Handler(ModelHandler[Any, Any, Any]):  # type: ignore[misc]
+        """A model by the function of an item, an item at a time."""
+
+        def load_model(self) -> Callable[[Any], Any]:
+            return load()
+
+        def run_inference(self, batch: Sequence[Any], model: Any, inference_args: Any = None) -> Iterator[Any]:
+            yield from (PredictionResult(item, model(item)) for item in batch)
+
+        def batch_elements_kwargs(self) -> dict[str, int]:
+            return {"min_batch_size": 1, "max_batch_size": 1}  # an item is as much as is made at a time
+
+    return Handler()
+
+
+def _result(predicted: Any) -> Any:
+    return predicted.inference
+
+
 class JoinByKey(beam.PTransform):  # type: ignore[misc]
     """Join named collections of (key, record) and apply a function to each key: (key, {name: records}) → records."""
 

@@ -1,0 +1,122 @@
+"""The files of an embedding that people look at: the checkpoint, the log of failures beside it, the quarantine.
+
+The checkpoint is never ahead of what is durable: it is replaced as a whole, after the shards and the library.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from resplice.io import documents
+from resplice.io.local import LocalStore
+from resplice.transforms import embedding, provenance
+from resplice.transforms.records import Damage, UserError
+
+VERSION = 1
+RUNNING, COMPLETED = "running", "completed"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The three files of a checkpoint: `PATH`, `STEM_failed.jsonl` and `STEM_quarantine.jsonl`."""
+
+    path: Path
+
+    @classmethod
+    def at(cls, path: str) -> Checkpoint:
+        """Return the checkpoint at a path. UserError for one that cannot be a file."""
+        file = Path(path).absolute()
+        if "://" in path or file.is_dir():
+            raise UserError(f"--checkpoint-file {path} is no local file; name one, e.g. data/embed_checkpoint.json")
+        return cls(file)
+
+    @property
+    def failed_log(self) -> Path:
+        """Return the log of failures."""
+        return self.path.with_name(f"{self.path.stem}_failed.jsonl")
+
+    @property
+    def quarantine(self) -> Path:
+        """Return the quarantine."""
+        return self.path.with_name(f"{self.path.stem}_quarantine.jsonl")
+
+    @property
+    def _store(self) -> LocalStore:
+        return LocalStore(str(self.path.parent))
+
+    def load(self) -> dict[str, Any]:
+        """Return what the file holds, {} if there is none. UserError (exit 2) if it is no checkpoint."""
+        try:
+            data = self.path.read_bytes()
+        except FileNotFoundError:
+            return {}
+        try:
+            value = documents.parse(data)
+            lists = [value[name] for name in ("completed_paths", "failed_paths")]
+            if value["version"] != VERSION or not all(_is_paths(names) for names in lists):
+                raise ValueError(f"version {value['version']!r}, expected {VERSION} and lists of paths")
+        except (Damage, ValueError, KeyError, TypeError) as error:
+            told = f"it has no {error}" if isinstance(error, KeyError) else str(error)
+            raise UserError(
+                f"{self.path} is no checkpoint that can be read ({told}); it is left as it is: restore it, or name "
+                "another --checkpoint-file"
+            ) from None
+        return value  # type: ignore[no-any-return]
+
+    def save(self, value: Mapping[str, Any]) -> None:
+        """Replace the file as a whole."""
+        self._store.replace(self.path.name, provenance.document({"version": VERSION, **value}), None)
+
+    def log(self, lines: Iterable[Mapping[str, Any]]) -> None:
+        """Append failures to the log, in one write; a line that a killed process left torn is ended first."""
+        data = provenance.jsonl(lines)
+        if not data:
+            return
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.failed_log.open("ab+") as file:
+            if file.tell() and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n":
+                data = b"\n" + data
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+
+    def failures(self) -> list[dict[str, Any]]:
+        """Return the lines of the log of failures; a torn one is left out."""
+        return [line for line in _lines(self.failed_log) if "content_sha256" in line]
+
+    def quarantined(self) -> dict[str, dict[str, Any]]:
+        """Return the rows of the quarantine by content."""
+        return {line["content_sha256"]: line for line in _lines(self.quarantine) if line.get("content_sha256")}
+
+    def keep_quarantined(self, cured: Collection[str]) -> int:
+        """Bring the quarantine up to the log of failures; contents in `cured` have vectors now. Return its rows."""
+        before = self.quarantined()
+        rows = embedding.quarantine(before, self.failures(), cured)
+        data = provenance.jsonl(rows)
+        if rows or before:
+            self._store.replace(self.quarantine.name, data, None)
+        return len(rows)
+
+
+def _is_paths(names: Any) -> bool:
+    return isinstance(names, list) and all(isinstance(name, str) for name in names)
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return []
+    found = []
+    for line in data.splitlines():
+        try:
+            value = documents.parse(line)
+        except Damage:
+            continue
+        if isinstance(value, dict):
+            found.append(value)
+    return found

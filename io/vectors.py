@@ -1,0 +1,141 @@
+"""The shards of an embedding: written once under names of the plan, and which rows of all of them are current.
+
+A folder of shards is written by one run after another; each writing has a number, `DIR/{number:06d}-{run}/…`, that its
+shards carry too. Of a file or segment the rows of the highest writing count, all others have been replaced; rows of
+many windows (`fixed`), whose keys name the window, are counted by themselves.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from resplice.io import conditional, shards
+from resplice.io.store import Store, mapped
+from resplice.transforms.embedding import Present, Vector
+from resplice.transforms.library import Identity
+from resplice.transforms.windows import FIXED
+
+WRITING, EMBEDDER, WINDOWS, RUN = "writing", "embedder_digest", "windows", "run_id"
+_FOLDER = re.compile(r"(\d{6})-(.+)")
+_RESULT = {"status": pa.string(), "reasons": pa.list_(pa.string())}
+
+
+def folder(writing: int, run_id: str) -> str:
+    """Return the folder of a writing."""
+    return f"{writing:06d}-{run_id}"
+
+
+def encode(
+    rows: Sequence[Mapping[str, Any]], vectors: Sequence[NDArray[np.float32]], of_videos: bool, with_results: bool,
+    metadata: Mapping[str, str],
+) -> bytes:  # fmt: skip
+    """Return a shard as parquet bytes; `vectors` have one shape (dim,), a row each."""
+    text, dim = pa.string(), len(vectors[0])
+    owner = {"video_id": text, "segment_file": text} if of_videos else {"path": text}
+    kinds = {
+        "key": text, **owner, "content_sha256": text, "embedder": text, "embedder_digest": text, "windows": text,
+        "start_s": pa.float64(), "dim": pa.int64(), "vector": pa.list_(pa.float32(), dim), "duration_s": pa.float64(),
+        "sample_rate": pa.int64(), "run_id": text, **(_RESULT if with_results else {}),
+    }  # fmt: skip
+    flat = pa.array(np.concatenate(vectors).astype(np.float32, copy=False))
+    columns = [
+        pa.FixedSizeListArray.from_arrays(flat, dim) if name == "vector" else pa.array([r[name] for r in rows], kind)
+        for name, kind in kinds.items()
+    ]
+    return shards.encode(pa.table(columns, names=list(kinds)), metadata)
+
+
+def publish(store: Store, key: str, data: bytes) -> None:
+    """Create a shard. RuntimeError if another one is there: then the same input gave other vectors."""
+    if not conditional.create(store, key, data):
+        raise RuntimeError(f"{store.url}/{key} is there with other bytes: an embedder is not deterministic")
+
+
+class Index:
+    """The current rows of a folder of shards, by file or segment: those of one window each, or of `many`.
+
+    A shard never changes, so that it is read once.
+    """
+
+    def __init__(self, store: Store, many: bool = False) -> None:
+        self._store, self._many = store, many
+        self._read: set[str] = set()
+        self.present: dict[str, Present] = {}
+        self.writing, self.run_id = 0, ""
+
+    def refresh(self) -> None:
+        """Read the shards that are new."""
+        keys = [head.key for head in self._store.list() if head.key.endswith(".parquet") and head.key not in self._read]
+        for key, (table, metadata) in zip(keys, mapped(self._store, self._load, keys), strict=True):
+            self._read.add(key)
+            self._take(key, table, metadata)
+
+    def _load(self, key: str) -> tuple[pa.Table, Mapping[bytes, bytes]]:
+        file = shards.open_file(self._store, key)
+        with file:
+            names = [n for n in ("path", "video_id", "segment_file", "content_sha256") if n in file.schema_arrow.names]
+            return file.read(columns=names), file.metadata.metadata or {}
+
+    def _take(self, key: str, table: pa.Table, metadata: Mapping[bytes, bytes]) -> None:
+        said = {name: metadata.get(name.encode(), b"").decode() for name in (WRITING, EMBEDDER, WINDOWS, RUN)}
+        writing = int(said[WRITING] or 0), said[RUN]
+        if writing > (self.writing, self.run_id):
+            self.writing, self.run_id = writing
+        if said[WINDOWS].startswith(FIXED) != self._many:
+            return
+        owners, contents = owners_of(table), table.column("content_sha256").to_pylist()
+        first = 0
+        for row, owner in enumerate(owners):
+            if row + 1 == len(owners) or owners[row + 1] != owner:
+                there = self.present.get(owner)
+                if there is None or writing >= there.writing:
+                    identity = Identity(contents[row], said[EMBEDDER], said[WINDOWS])
+                    self.present[owner] = Present(identity, writing, Vector(key, first, row + 1 - first))
+                first = row + 1
+
+    def begin(self, run_id: str, replaced: Sequence[Present]) -> int:
+        """Return the number of the writing of a run: its last one, unless another run has written since, or it would
+        itself replace rows of that.
+        """
+        own = self.run_id == run_id and not any(there.writing == (self.writing, run_id) for there in replaced)
+        return self.writing if own else self.writing + 1
+
+
+def owners_of(table: pa.Table) -> list[str]:
+    """Return the file or segment of each row: its path, or `video_id/stem`."""
+    if "path" in table.column_names:
+        return table.column("path").to_pylist()  # type: ignore[no-any-return]
+    videos, segments = (table.column(name).to_pylist() for name in ("video_id", "segment_file"))
+    return [f"{video}/{segment}" for video, segment in zip(videos, segments, strict=True)]
+
+
+def read(store: Store, at: Vector) -> pa.Table:
+    """Return the rows of a unit."""
+    with shards.open_file(store, at.shard) as file:
+        return file.read().slice(at.first, at.rows)
+
+
+def matrix(table: pa.Table) -> NDArray[np.float32]:
+    """Return the vectors of some rows, shape (rows, dim)."""
+    column = table.column("vector").combine_chunks()
+    return np.asarray(column.flatten(), np.float32).reshape(len(table), -1)
+
+
+def tables(index: Index, store: Store) -> list[tuple[str, pa.Table]]:
+    """Return of each shard that has current rows its key and these rows, in the order of the shards."""
+    spans: dict[str, list[Vector]] = {}
+    for there in index.present.values():
+        spans.setdefault(there.at.shard, []).append(there.at)
+    made = []
+    for key in sorted(spans):
+        with shards.open_file(store, key) as file:
+            table = file.read()
+        rows = sorted(row for at in spans[key] for row in range(at.first, at.first + at.rows))
+        made.append((key, table.take(pa.array(rows, pa.int64()))))
+    return made

@@ -1,0 +1,274 @@
+"""Embed audio: files of a library, or the segments of videos; what is embedded already is left alone.
+
+    resplice embed music --out data/embeddings --resume
+
+Reads   the audio files (or the tars of videos), digests.json of the workspace, the shards in --out, the checkpoint.
+Writes  OUT/{number}-{run}/*.parquet with a sidecar each, meta.json and vectors/ of --library, then the checkpoint, the
+        log of failures and the quarantine beside it; report.html and report.json of the run; preview.html on --preview.
+Skips   with --resume what is completed, or there, with the same identity; what is in the quarantine.
+Refuses missing, empty, unsupported, undecodable, too_short, non_finite, timeout, crashed.
+Exit 3 if nothing succeeded and something failed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from resplice.io import digests, embedders, refusals, segments, spans, walk
+from resplice.io.checkpoint import Checkpoint
+from resplice.io.context import Context
+from resplice.io.digests import Digests
+from resplice.io.embedded import Publish
+from resplice.io.embedders import Choice
+from resplice.io.embedding import STAGE, Job, Load
+from resplice.io.keeping import Keeper
+from resplice.io.library import LibraryFile
+from resplice.io.progress import by_ledger
+from resplice.io.store import Place
+from resplice.io.vectors import Index
+from resplice.pipelines import checks, launch, progress, report
+from resplice.pipelines.config import Resolved
+from resplice.pipelines.launch import Session
+from resplice.transforms import checkup, paths, provenance, retry
+from resplice.transforms.embedding import Decision, Item, Unit, decide, items
+from resplice.transforms.records import Exit, UserError
+from resplice.transforms.windows import Windows
+
+CANONICAL_S = 120.0
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the flags ask for, checked before anything is written."""
+
+    choice: Choice
+    windows: Windows
+    out: Place
+    checkpoint: Checkpoint
+    before: Mapping[str, Any]
+    library: LibraryFile | None
+    given: tuple[str, ...]
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Return what the checkpoint tells of them."""
+        return {"embedder": self.choice.name, "embedder_digest": self.choice.digest, "windows": str(self.windows)}
+
+
+def run(args: Any, resolved: Resolved, beam_argv: Sequence[str]) -> int:
+    """Run the command."""
+    ask = asked(args, resolved)  # what cannot be meant is told before anything is recorded
+    corpus = bool(args.of_run or args.videos)
+    return launch.run(STAGE, args, resolved, beam_argv, lambda session: job(session, ask), corpus=corpus)
+
+
+def asked(args: Any, resolved: Resolved) -> Asked:
+    """Return what the flags ask for. UserError for what cannot be meant, or read."""
+    sources = [bool(args.paths or args.paths_file), bool(args.of_run), bool(args.videos)]
+    if sum(sources) != 1:
+        raise UserError("give files or folders (also as --paths-file), or --of-run, or --videos: one of the three")
+    if args.with_results and not (args.of_run or args.videos):
+        raise UserError("--with-results is about videos: give --of-run or --videos")
+    settings = resolved.settings
+    choice, cut = embedders.choose(settings.embed, settings.store), _windows(args, settings.embed.windows)
+    checkpoint = Checkpoint.at(args.checkpoint_file)
+    before = checkpoint.load()
+    library = LibraryFile.at(args.library, settings.store) if args.library else None
+    if library is not None:
+        library.read()
+    given = (*args.paths, *(walk.listed(args.paths_file) if args.paths_file else ()))
+    url = args.out.rstrip("/") if args.out.startswith(paths.S3) else walk.absolute(args.out)
+    return Asked(choice, cut, Place(url, options=settings.store), checkpoint, before, library, given)
+
+
+def _windows(args: Any, text: str) -> Windows:
+    """Return the windows; a recording is cut to other seconds than the canonical ones only if that is meant."""
+    if args.duration_s is None or args.duration_s == CANONICAL_S:
+        return Windows.of(text)
+    if not args.allow_noncanonical:
+        raise UserError(
+            f"--duration-s {args.duration_s:g} is not the canonical {CANONICAL_S:g}: add --allow-noncanonical to embed "
+            "the first seconds only, which gives vectors of their own"
+        )
+    if not 0 < args.duration_s < math.inf:
+        raise UserError(f"--duration-s must be a number of seconds above 0, got {args.duration_s}")
+    return Windows.of(text, args.duration_s)
+
+
+def job(session: Session, ask: Asked) -> None:
+    """Embed, and unless nothing was to be written, write the report and say where it is."""
+    embed(session, ask)
+    if not session.dry:
+        report.write(session.context, session.seconds)
+        session.say(f"report: {report.path(session.context)}")
+
+
+@launch.stage(STAGE)
+def embed(session: Session, ask: Asked) -> None:
+    """Find what there is, decide what is to do, do it, and prove that every path is accounted for."""
+    context = session.context
+    found, repeated = inventory(session, ask)
+    index = Index(ask.out.store, ask.windows.many)
+    index.refresh()
+    decision = plan(session, ask, found, index)
+    counters = decision.counters()
+    if repeated:
+        session.note(f"{STAGE}: {repeated} paths were listed more than once")
+    if session.dry:
+        session.say("\n".join(f"  {name:20} {count:>8,}" for name, count in counters.items()))
+        return
+    work = Job(
+        context, ask.choice, ask.windows, ask.out, _writing(context, index, decision, ask), ask.library,
+        of_videos=not ask.given, with_results=session.args.with_results,
+        tars=None if ask.given else segments.Tars(context),
+    )  # fmt: skip
+    keeper = Keeper.of(work, ask.checkpoint, session.args.checkpoint_every, ask.facts, decision,
+                       ask.before if session.args.resume else {}, index)  # fmt: skip
+    keeper.begin(decision, index)
+    make(session, work, keeper, found, decision, index)
+    finish(session, work, keeper, found, decision, index)
+
+
+def inventory(session: Session, ask: Asked) -> tuple[list[Unit], int]:
+    """Return every requested file or segment with the digest of its bytes, and how many paths came again.
+
+    Only what has another token than when its digest was remembered is read.
+    """
+    context, memory = session.context, Digests(session.context.workspace.store, digests.MEMORY)
+    if ask.given:
+        walked = walk.walk(ask.given, context.settings.store)
+        if not walked.files:
+            raise UserError(f"no audio file is in what was given; known kinds: {', '.join(sorted(paths.EXTENSIONS))}")
+        told = progress.Told()
+        with progress.shown("inventory", "file", len(walked.files), told.counts, session.quiet):
+            hashed = digests.hashed(walked.files, memory, context.settings.store, context.settings.run.workers, told)
+        found = [
+            Unit(file.key, file.path, hashed[file.key] or "", *_version(memory, file.key, context, file.path))
+            for file in walked.files
+        ]
+        repeated = walked.repeated
+    else:
+        args, repeated = session.args, 0
+        tars = (segments.of_run(context, args.of_run) if args.of_run
+                else segments.of_videos(context, checks.read_ids(args.videos)))  # fmt: skip
+        found = segments.units(context, tars, memory)
+        if args.with_results:
+            found = segments.with_results(context, found)
+    if not session.dry:
+        memory.save()
+    return found, repeated
+
+
+def _version(memory: Digests, key: str, context: Context, path: str) -> tuple[str, int]:
+    """Return the version under which the digest of a file is remembered, and its size in bytes."""
+    token = next(iter(memory.of(key)), "")
+    return token, int(token.partition("-")[0]) if token.partition("-")[0].isdigit() else 0
+
+
+def plan(session: Session, ask: Asked, found: Sequence[Unit], index: Index) -> Decision:
+    """Decide every unit."""
+    resume = session.args.resume
+    completed = frozenset(ask.before.get("completed_paths", ())) if resume else frozenset()
+    quarantined = () if session.args.retry_quarantined else ask.checkpoint.quarantined()
+    return decide(found, index.present, ask.choice.digest, str(ask.windows), completed, quarantined, resume)
+
+
+def _writing(context: Context, index: Index, decision: Decision, ask: Asked) -> int:
+    """Return the number of this writing."""
+    identity = ask.choice.digest, str(ask.windows)
+    there = [(unit, index.present[unit.key]) for unit in decision.queued if unit.key in index.present]
+    replaced = [
+        old for unit, old in there
+        if (old.identity.content, old.identity.embedder, old.identity.windows) != (unit.sha256, *identity)
+    ]  # fmt: skip
+    return index.begin(context.run.id, replaced)
+
+
+def make(session: Session, work: Job, keeper: Keeper, found: Sequence[Unit], decision: Decision, index: Index) -> None:
+    """Embed what is queued."""
+    if not decision.queued:
+        return
+    ours = work.writing, session.context.run.id
+    left = {unit.key for unit in (*decision.checkpoint, *decision.existing, *decision.quarantined)}
+    packed = [
+        u for u in found if u.key not in left or (u.key in index.present and index.present[u.key].writing == ours)
+    ]
+    todo = frozenset(unit.key for unit in decision.queued)
+    of = provenance.line([work.choice.digest, str(work.windows), provenance.VERSION, work.with_results])
+    work_items = items(packed, todo, decision.known, min(keeper.every, _MOST), of)
+    gauge = by_ledger(session.context, STAGE, todo, "path", retry.ALL)
+    with keeper.keeping(), session.progress(gauge), session.pipeline() as pipeline:
+        build(pipeline, work, work_items)
+
+
+_MOST = 1000
+"""Contents in an item, at most."""
+
+
+def build(pipeline: Any, work: Job, work_items: Sequence[Item]) -> Any:
+    """Compose the pipeline: items are inferred one by one by RunInference, and published."""
+    import apache_beam as beam
+
+    from resplice.transforms.steps import Infer, source
+
+    context = work.context
+    listed = spans.write(context, STAGE, "items", map(asdict, work_items), Item.from_json)
+    memory_mb = checkup.needed_mb(1, context.settings.run.memory_mb)
+    return (
+        pipeline
+        | "Items" >> source(listed.spans, memory_mb)
+        | "Embed" >> Infer(Load(work, listed.lines), "Infer", memory_mb)
+        | "Publish" >> beam.FlatMap(Publish(work))
+    )
+
+
+def finish(
+    session: Session, work: Job, keeper: Keeper, found: Sequence[Unit], decision: Decision, index: Index
+) -> None:
+    """Look at what is there now, count every unit from it, and tell how it ended."""
+    context, counters = session.context, keeper.counters
+    index.refresh()
+    mine = {unit.key for unit in found if (there := index.present.get(unit.key)) and there.writing[1] == context.run.id}
+    failed = session.refusals_of(STAGE, [unit.key for unit in decision.queued])
+    gone = {line.unit for line in failed}
+    done = len(mine - gone)
+    skipped = [unit for unit in (*decision.checkpoint, *decision.existing, *decision.quarantined)
+               if unit.key not in mine]  # fmt: skip
+    if counters["queued"] != counters["succeeded"] + counters["failed"]:
+        raise RuntimeError(f"{STAGE}: {counters['queued']} queued, but {counters['succeeded']} succeeded and "
+                           f"{counters['failed']} failed")  # fmt: skip
+    made = [there.identity for there in index.present.values()]
+    quarantined = keeper.end({each.content for each in made if each == work.identity(each.content)})
+    facts = {"embedder": _maker(work), "writing": work.writing, "out": work.out.url}
+    refusals.put(context.workspace.store, f"{context.stage(STAGE)}/embed.json", provenance.document(facts))
+    session.finish(STAGE, len(found), done, len(skipped), failed, unit="path")
+    session.counts[STAGE] |= {"checkpoint": counters}
+    _tell(session, work, keeper, quarantined)
+    if counters["failed"] and not counters["succeeded"]:
+        session.exit_code = Exit.INCOMPLETE
+
+
+def _maker(work: Job) -> dict[str, Any]:
+    """Return what made the vectors."""
+    return {"name": work.choice.name, "digest": work.choice.digest, "windows": str(work.windows)}
+
+
+def _tell(session: Session, work: Job, keeper: Keeper, quarantined: int) -> None:
+    counters = keeper.counters
+    session.say(
+        f"{STAGE}: {counters['succeeded']:,} of {counters['queued']:,} queued paths succeeded, "
+        f"{counters['failed']:,} failed; {keeper.hours:.2f} h of audio, {keeper.embedded:,} contents embedded"
+    )
+    for name, count in counters.items():
+        session.say(f"  {name:20} {count:>8,}")
+    if quarantined:
+        session.say(
+            f"  {quarantined} contents are in {keeper.checkpoint.quarantine}; --retry-quarantined tries them again"
+        )
+    session.say(f"  shards: {work.out.path('')}")
+    session.say(f"  checkpoint: {keeper.checkpoint.path}")
+    if counters["failed"]:
+        session.say(f"  failures: {keeper.checkpoint.failed_log}")

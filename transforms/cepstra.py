@@ -1,0 +1,54 @@
+"""Statistics of mel cepstra: what the embedder `logmel` makes of the log-mel energies of a recording."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+BANDS, COEFFICIENTS = 80, 24
+DIM = 5 * COEFFICIENTS
+_BLOCK = 128  # frames: so small a product is never divided among threads of BLAS, which could change its last bits
+_PERCENTILES = (10.0, 90.0)
+
+
+def dct_matrix(bands: int = BANDS, coefficients: int = COEFFICIENTS) -> NDArray[np.float64]:
+    """Return the orthonormal DCT-II as a matrix, shape (bands, coefficients): energies @ matrix are the coefficients.
+
+    Column k is sqrt(2 / bands) * cos(pi * k * (2 n + 1) / (2 bands)), column 0 divided by sqrt(2) (Ahmed, Natarajan and
+    Rao, 1974).
+    """
+    n, k = np.arange(bands)[:, None], np.arange(coefficients)[None, :]
+    matrix = np.sqrt(2.0 / bands) * np.cos(np.pi * k * (2 * n + 1) / (2 * bands))
+    matrix[:, 0] /= np.sqrt(2.0)
+    return matrix  # type: ignore[no-any-return]
+
+
+_DCT = dct_matrix()
+
+
+def cepstra(energies: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the coefficients 0 to 23 of log-mel energies, shape (frames, 80) → (frames, 24)."""
+    blocks = [energies[at : at + _BLOCK].astype(np.float64) @ _DCT for at in range(0, len(energies), _BLOCK)]
+    return np.concatenate(blocks)
+
+
+def deltas(coefficients: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the delta coefficients, of the same shape (frames, n).
+
+    The regression over two frames on each side, the first and last frame repeated beyond the ends:
+    d[t] = (c[t+1] - c[t-1] + 2 (c[t+2] - c[t-2])) / 10 (The HTK Book, 5.6 "Delta, Acceleration and Third Differential
+    Coefficients"; Kaldi's `DeltaFeatures` with its default window of 2 is the same).
+    """
+    padded = np.pad(coefficients, ((2, 2), (0, 0)), mode="edge")
+    return (padded[3:-1] - padded[1:-3] + 2.0 * (padded[4:] - padded[:-4])) / 10.0
+
+
+def statistics(energies: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return mean, standard deviation, standard deviation of the deltas, 10th and 90th percentile of each coefficient.
+
+    `energies`: log-mel, shape (frames, 80), at least one frame. Shape (120,): 24 coefficients of each statistic, in
+    this order. Standard deviations are those of a population, percentiles are linear.
+    """
+    found = cepstra(energies)
+    low, high = np.percentile(found, _PERCENTILES, axis=0)
+    return np.concatenate([found.mean(axis=0), found.std(axis=0), deltas(found).std(axis=0), low, high])
