@@ -14,11 +14,60 @@ import glob
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import fields
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+from resplice.io import gaps
+from resplice.io.context import Context
+from resplice.io.gaps import Audit
+from resplice.io.library import LibraryFile
+from resplice.io.store import Place
+from resplice.io.walk import listed
+from resplice.pipelines import embed, launch
+from resplice.pipelines.auditing import audited, roots, wanted
+from resplice.pipelines.config import Resolved
+from resplice.pipelines.embedding_args import Embed, EmbedArgs, EmbedChunks
+from resplice.transforms.gaps import Wanted
 from resplice.transforms.records import Exit, UserError
 
 _GOES_ON = (Exit.DONE, Exit.INCOMPLETE)
+_LONGEST = 160
+
+
+def run(args: Any, resolved: Resolved, beam_argv: Sequence[str]) -> int:
+    """Run the command."""
+    parts = chunks(args.chunk_glob, args.start_index, args.end_index)
+    given = roots(args.music_root) or tuple(path for part in parts for path in listed(part))
+    context = launch.context(args, resolved)
+
+    def one(part: Path, checkpoint: Path) -> int:
+        if not listed(part):
+            return Exit.DONE
+        return embed.run(of_part(args, part, checkpoint), resolved, beam_argv)
+
+    compared = wanted(resolved, embed.windows_of(args, resolved.settings.embed.windows))
+    gap = partial(pending, args, context, given, compared)
+    return each(parts, Path(args.checkpoint_dir), one, gap, print)
+
+
+def of_part(args: EmbedChunks, part: Path, checkpoint: Path) -> Embed:
+    """Return the flags by which a part is embedded: a run of its own, named by the part, that resumes."""
+    common = {field.name: getattr(args, field.name) for field in fields(EmbedArgs)}
+    stem = re.sub(r"\.{2,}", ".", re.sub(r"[^\w.:@-]", "_", part.stem, flags=re.ASCII))
+    common["run_id"] = f"{args.run_id}-{stem}"[:_LONGEST]
+    return Embed(**common, paths_file=str(part), checkpoint_file=str(checkpoint), resume=True)
+
+
+def pending(args: EmbedChunks, context: Context, given: Sequence[str], compared: Wanted) -> int:
+    """Return how many files are pending now: by the library, else by the shards."""
+    settings = context.settings
+    file = LibraryFile.at(args.library, settings.store) if args.library else None
+    library = file.read() if file else gaps.of_index(Place(embed.url_of(args.out), options=settings.store).store)
+    ask = Audit(given, library, file, compared, options=settings.store, workers=settings.run.workers)
+    found = audited(ask, context, "embed-chunks", args.quiet, save=not args.dry_run)
+    return int(found.counts()["pending_embedding_total"])
 
 
 def chunks(pattern: str, start: int, end: int) -> list[Path]:

@@ -1,8 +1,15 @@
+import json
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+import soundfile
 
 from resplice.pipelines import embed_chunks
+from resplice.pipelines.__main__ import main
+from resplice.transforms.paths import normal
 from resplice.transforms.records import UserError
 
 
@@ -78,3 +85,78 @@ def test_a_part_of_bad_files_does_not_end_the_work_but_a_failure_does(
 ) -> None:
     found, done, _ = work({f"{number}.txt": code for number, code in enumerate(codes)})
     assert (found, len(done)) == (code, worked)
+
+
+def record(folder: Path, name: str, seed: int) -> str:
+    """Write half a second of noise; return its path."""
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, np.random.default_rng(seed).normal(0, 0.1, 8000), 16000)
+    return str(path)
+
+
+def tracks() -> dict[str, Any]:
+    return json.loads(Path("meta.json").read_bytes())["tracks"]  # type: ignore[no-any-return]
+
+
+def gap(*flags: str) -> dict[str, Any]:
+    assert main(["gaps", "--quiet", "--music-root", "music", "--chunk-size", "4", *flags]) == 0
+    return json.loads(Path("data/pending_embedding_paths.json").read_bytes())  # type: ignore[no-any-return]
+
+
+def spelt_library(folder: Path) -> list[str]:
+    """Lay out six files, two of them bad, and a library that knows three of them, one under two other spellings."""
+    files = [record(folder / "music", f"{number}/same stem.wav", number) for number in range(4)]
+    for name in ("#1 empty.wav", "'no audio'.mp3"):
+        (folder / "music" / name).write_bytes(b"no audio" * ("mp3" in name))
+        files.append(f"{folder}/music/{name}")
+    known = {
+        f"{files[0]}/": {"title": "one"},
+        files[0].replace("/music/", "/music//"): {},
+        files[1]: {"embedding": None},
+        files[2]: {"embedding": "gone.npy"},
+        f"{folder}/music/gone.wav": {"title": "gone"},
+    }
+    Path("meta.json").write_text(json.dumps({"tracks": known}))
+    return files
+
+
+def test_a_gap_is_embedded_part_by_part_and_no_key_comes_twice(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files, before = spelt_library(folder), tracks()
+    found = gap("--library", "meta.json")
+    names = ("missing_meta", "missing_embedding_ref", "embedding_file_missing", "pending_embedding")
+    assert [found[f"{name}_total"] for name in names] == [3, 2, 1, 6]
+    assert (len(found["chunk_files"]), found["duplicate_paths_total"]) == (2, 1)
+    chunks = ("embed-chunks", "--quiet", "--library", "meta.json", "--music-root", "music")
+    assert main([*chunks, "--dry-run"]) == 0 and tracks() == before and not Path("data/embeddings").exists()
+    capsys.readouterr()
+    assert main([*chunks, "--run-id", "wave"]) == 0
+    told = [line for line in capsys.readouterr().out.splitlines() if "pending" in line and "embed-chunks" in line]
+    assert [line.split(": ")[-1] for line in told if "checkpoint" not in line] == [
+        "2 parts; 6 files pending", "6 → 4 pending (-2)", "4 → 2 pending (-2)"
+    ]  # fmt: skip
+    assert set(tracks()) == {*before, files[3]}
+    assert Counter(map(normal, tracks())).most_common(1) == [(files[0], 2)]
+    assert {entry.get("title") for entry in tracks().values()} == {"one", "gone", None}
+    after = gap("--library", "meta.json", "--embedder", "logmel")
+    assert [after[f"{name}_total"] for name in names] == [2, 0, 0, 2]
+    assert (after["ok"], after["samples"]["missing_meta_total"]) == (4, sorted(files[4:]))
+    assert gap("--index", "data/embeddings")["ok"] == 4
+    assert (
+        gap("--index", "data/embeddings", "--embedder", "logmel", "--windows", "canonical")["stale_embedding_total"]
+        == 4
+    )
+
+
+def test_a_part_that_is_run_again_goes_on_by_its_own_checkpoint(folder: Path) -> None:
+    Path("data").mkdir()
+    for number in range(2):
+        Path(f"data/pending_embedding_paths.part00{number + 1}.txt").write_text(record(folder, f"{number}.wav", number))
+    assert main(["embed-chunks", "--quiet", "--start-index", "2"]) == 0
+    checkpoints = Path("data/checkpoints")
+    assert [path.name for path in checkpoints.glob("*.json")] == ["pending_embedding_paths.part002.json"]
+    assert main(["embed-chunks", "--quiet"]) == 0
+    counters = {path.stem[-1]: json.loads(path.read_bytes())["counters"] for path in checkpoints.glob("*.json")}
+    assert [(counters[part]["queued"], counters[part]["skipped_checkpoint"]) for part in "12"] == [(1, 0), (0, 1)]
