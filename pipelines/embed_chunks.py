@@ -4,7 +4,7 @@
 
 Reads   the parts, in the order of their numbers, and what embed reads.
 Writes  CHECKPOINT_DIR/<stem of the part>.json with its logs, and what embed writes; the gap after each part, on stdout.
-Skips   what the checkpoint of a part says is embedded, and still is: it resumes.
+Skips   what the checkpoint of a part says is embedded, and still is: it resumes, but for --no-resume.
 Exit 2 if no part matches, 3 if nothing of a part could be embedded; the parts after it are worked on all the same.
 """
 
@@ -26,7 +26,7 @@ from resplice.io.library import LibraryFile
 from resplice.io.store import Place
 from resplice.io.walk import listed
 from resplice.pipelines import embed, launch
-from resplice.pipelines.auditing import audited, roots, wanted
+from resplice.pipelines.auditing import audited, excluded, roots, wanted
 from resplice.pipelines.config import Resolved
 from resplice.pipelines.embedding_args import Embed, EmbedArgs, EmbedChunks
 from resplice.transforms.gaps import Wanted
@@ -53,11 +53,11 @@ def run(args: Any, resolved: Resolved, beam_argv: Sequence[str]) -> int:
 
 
 def of_part(args: EmbedChunks, part: Path, checkpoint: Path) -> Embed:
-    """Return the flags by which a part is embedded: a run of its own, named by the part, that resumes."""
+    """Return the flags by which a part is embedded: a run of its own, named by the part."""
     common = {field.name: getattr(args, field.name) for field in fields(EmbedArgs)}
     stem = re.sub(r"\.{2,}", ".", re.sub(r"[^\w.:@-]", "_", part.stem, flags=re.ASCII))
     common["run_id"] = f"{args.run_id}-{stem}"[:_LONGEST]
-    return Embed(**common, paths_file=str(part), checkpoint_file=str(checkpoint), resume=True)
+    return Embed(**common, paths_file=str(part), checkpoint_file=str(checkpoint), resume=not args.no_resume)
 
 
 def pending(args: EmbedChunks, context: Context, given: Sequence[str], compared: Wanted) -> int:
@@ -65,7 +65,7 @@ def pending(args: EmbedChunks, context: Context, given: Sequence[str], compared:
     settings = context.settings
     file = LibraryFile.at(args.library, settings.store) if args.library else None
     library = file.read() if file else gaps.of_index(Place(embed.url_of(args.out), options=settings.store).store)
-    ask = Audit(given, library, file, compared, options=settings.store, workers=settings.run.workers)
+    ask = Audit(given, library, file, compared, excluded(args.exclude_file), settings.store, settings.run.workers)
     found = audited(ask, context, "embed-chunks", args.quiet, save=not args.dry_run)
     return int(found.counts()["pending_embedding_total"])
 

@@ -1,4 +1,7 @@
 import json
+import subprocess
+import sys
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -7,6 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from resplice.io.library import LibraryFile
 from resplice.pipelines import embed_chunks
 from resplice.pipelines.__main__ import main
 from resplice.transforms.paths import normal
@@ -160,3 +164,27 @@ def test_a_part_that_is_run_again_goes_on_by_its_own_checkpoint(folder: Path) ->
     assert main(["embed-chunks", "--quiet"]) == 0
     counters = {path.stem[-1]: json.loads(path.read_bytes())["counters"] for path in checkpoints.glob("*.json")}
     assert [(counters[part]["queued"], counters[part]["skipped_checkpoint"]) for part in "12"] == [(1, 0), (0, 1)]
+
+
+@pytest.mark.slow
+def test_killed_again_and_again_it_ends_as_if_it_never_was(folder: Path) -> None:
+    files = [record(folder / "music", f"{number}.wav", number) for number in range(12)]
+    Path("meta.json").write_text(json.dumps({"tracks": {f"{path}/": {"title": path} for path in files[:6]}}))
+    gap("--library", "meta.json")
+    chunks = ["embed-chunks", "--quiet", "--library", "meta.json", "--checkpoint-every", "1", "--run-id", "wave"]
+    file = LibraryFile.at("meta.json")
+    for vectors in (1, 4, 7, 10):
+        with subprocess.Popen([sys.executable, "-m", "resplice.pipelines", *chunks]) as process:
+            while len(list(Path("vectors").glob("*.npy"))) < vectors and process.poll() is None:
+                time.sleep(0.01)
+            assert process.poll() is None
+            process.kill()
+        assert all(file.has(entry) for entry in tracks().values() if "embedding" in entry)
+        for path in Path("data/checkpoints").glob("*[0-9].json"):
+            done = json.loads(path.read_bytes())["completed_paths"]
+            assert all("embedding" in entry for key in done for entry in file.read().entries(key))
+    assert main(chunks) == 0
+    assert gap("--library", "meta.json", "--embedder", "logmel")["ok"] == 12
+    assert len(tracks()) == 12 and len({entry["embedding"] for entry in tracks().values()}) == 12
+    done = [json.loads(path.read_bytes()) for path in sorted(Path("data/checkpoints").glob("*[0-9].json"))]
+    assert [(one["status"], len(one["completed_paths"])) for one in done] == [("completed", 4)] * 3
