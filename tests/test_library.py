@@ -105,6 +105,13 @@ def test_references_of_windows_and_absolute_ones_are_followed(tmp_path: Path) ->
     assert at(tmp_path).has({REF: f"{tmp_path}/embeddings/a.npy"})
 
 
+def test_a_link_to_a_library_stays_a_link(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "meta.json").symlink_to("real/meta.json")
+    put(at(tmp_path), "/a.wav")
+    assert (tmp_path / "meta.json").is_symlink() and at(tmp_path).has(tracks(tmp_path / "real")["/a.wav"])
+
+
 @pytest.mark.parametrize(
     "data",
     [b"", b"{", b"[]", b'{"tracks": []}', b'{"tracks": {"a": 1}}', b'{"name": "some-package"}', b"\xff\xfe{\0}\0",
