@@ -30,12 +30,24 @@ class Publish:
         """Publish the shard of the item, its sidecar, the library's vectors, then the outcomes."""
         item, found = made
         context = self._job.context
+        if self._is_durable(item):  # a bundle that runs again
+            return
         good = [outcome for outcome in found if outcome.refusal is None]
         if good:
             self._shard(item, good)
         entries = [entry for outcome in found for entry in self._entries(outcome)]
         ledger.save(context.workspace.store, context.stage(STAGE), item.name, entries)
         yield sum(len(outcome.task.units) for outcome in good)
+
+    def _is_durable(self, item: Item) -> bool:
+        """Return whether this process has told the outcome of every unit of an item."""
+        context = self._job.context
+        try:
+            entries = ledger.read(context.workspace.store, f"{ledger.folder(context.stage(STAGE))}{item.name}.jsonl")
+            told = {entry.unit for entry in entries if entry.seq == context.run.seq}
+        except FileNotFoundError:
+            return False
+        return all(unit.key in told for task in item.tasks for unit in task.units)
 
     def _shard(self, item: Item, good: Sequence[Outcome]) -> None:
         job, run = self._job, self._job.context.run

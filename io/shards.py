@@ -130,6 +130,25 @@ def read(store: Store, key: str, columns: Mapping[str, pa.DataType], optional: S
     return pa.table(arrays, names=list(columns))
 
 
+def current(store: Store) -> pa.Table:
+    """Return the current rows of a folder of embeddings, sorted by key: of each key that of its latest run.
+
+    Vectors are fixed-size lists where all have one dimension, else lists.
+    """
+    from resplice.io import vectors  # which reads shards by this module
+
+    tables = [table.replace_schema_metadata(None) for _, table in vectors.current(store)]
+    if len({table.column("dim")[0].as_py() for table in tables}) > 1:
+        tables = [_with_lists(table) for table in tables]
+    joined = pa.concat_tables(tables, promote_options="default") if tables else pa.table({"key": pa.array([], "str")})
+    return sorted_by(joined, "key")
+
+
+def _with_lists(table: pa.Table) -> pa.Table:
+    at = table.schema.get_field_index("vector")
+    return table.set_column(at, "vector", table.column("vector").cast(pa.list_(pa.float32())))
+
+
 def check(schema: pa.Schema, what: str, columns: Mapping[str, pa.DataType], optional: Sequence[str] = ()) -> None:
     """Raise Damage parquet_type unless `read` would take the columns of a file with this schema."""
     for name, kind in columns.items():

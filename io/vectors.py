@@ -8,7 +8,7 @@ many windows (`fixed`), whose keys name the window, are counted by themselves.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -127,15 +127,15 @@ def matrix(table: pa.Table) -> NDArray[np.float32]:
     return np.asarray(column.flatten(), np.float32).reshape(len(table), -1)
 
 
-def tables(index: Index, store: Store) -> list[tuple[str, pa.Table]]:
-    """Return of each shard that has current rows its key and these rows, in the order of the shards."""
+def current(store: Store) -> Iterator[tuple[str, pa.Table]]:
+    """Yield of each shard that has current rows its key and these rows, in the order of the shards."""
     spans: dict[str, list[Vector]] = {}
-    for there in index.present.values():
-        spans.setdefault(there.at.shard, []).append(there.at)
-    made = []
+    for index in (Index(store), Index(store, many=True)):
+        index.refresh()
+        for there in index.present.values():
+            spans.setdefault(there.at.shard, []).append(there.at)
     for key in sorted(spans):
         with shards.open_file(store, key) as file:
             table = file.read()
         rows = sorted(row for at in spans[key] for row in range(at.first, at.first + at.rows))
-        made.append((key, table.take(pa.array(rows, pa.int64()))))
-    return made
+        yield key, table.take(pa.array(rows, pa.int64()))

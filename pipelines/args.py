@@ -148,8 +148,9 @@ class Inspect(Common):
 
 @dataclass(frozen=True, kw_only=True)
 class Export(Common):
-    """Write the live results as plain parquet."""
+    """Write the live results as plain parquet, or the current rows of a folder of embeddings."""
 
+    embeddings: str | None = flag("Write the current rows of these shards instead: what embed wrote to --out.")
     to: str | None = flag("Folder to write.", required=True)
     dry_run: bool = flag("Decide and report, but write to no store and no database.", False)
 

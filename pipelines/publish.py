@@ -1,6 +1,7 @@
 """Read and publish states of the results.
 
     resplice export --to results
+    resplice export --embeddings data/embeddings --to current
     resplice snapshots
     resplice rollback --to 1
 
@@ -17,11 +18,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from resplice.io import compact, history, sidecars, snapshots
 from resplice.io import export as exports
-from resplice.io import history, sidecars, snapshots
 from resplice.io.context import Context
 from resplice.io.export import Exported
 from resplice.io.local import LocalStore
+from resplice.io.store import Place
 from resplice.pipelines import checks, launch, progress
 from resplice.pipelines.args import Export, Rollback, Snapshots
 from resplice.pipelines.config import Resolved
@@ -35,7 +37,7 @@ def run(args: Any, resolved: Resolved, beam_argv: Sequence[str]) -> int:
     """Run the command: export, snapshots, or rollback."""
     context = launch.context(args, resolved)
     if isinstance(args, Export):
-        return export(context, args)
+        return export_embeddings(context, args) if args.embeddings else export(context, args)
     if isinstance(args, Rollback):
         return rollback(context, args)
     assert isinstance(args, Snapshots)
@@ -66,6 +68,25 @@ def export(context: Context, args: Export) -> int:
             f"note: without the historical files that no snapshot names yet ({left}); merge adopts them",
             file=sys.stderr,
         )
+    return Exit.DONE
+
+
+def export_embeddings(context: Context, args: Export) -> int:
+    """Write the current rows of a folder of embeddings into another one, a file for each kind of vector."""
+    url = str(args.embeddings)
+    if "://" not in url and not Path(url).is_dir():
+        raise UserError(f"--embeddings {url}: there is no such folder; give what embed wrote to --out")
+    place = Place(url if "://" in url else str(Path(url).absolute()), options=context.settings.store)
+    folder = _target(context, str(args.to))
+    if place.local and (folder.is_relative_to(place.url) or Path(place.url).is_relative_to(folder)):
+        raise UserError(f"--to {folder} and --embeddings {place.url} lie in one another; name a folder outside")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"--to {folder} is not empty; name a new folder")
+    made = compact.count(place) if args.dry_run else compact.write(place, folder)
+    verb = "would write" if args.dry_run else "wrote"
+    print(
+        f"export: {verb} {made.rows} current rows in {made.files} files to {folder}; {made.dropped} older ones dropped"
+    )
     return Exit.DONE
 
 
