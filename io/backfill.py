@@ -6,6 +6,7 @@ Only where small records stand crosses a shuffle; a response is read where its b
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from operator import attrgetter
@@ -116,7 +117,7 @@ def _decided(decision: Decision) -> Sent:
     return DECIDED, csvs.block_name(*decision.ref), decision
 
 
-class _Join:
+class _Join(ABC):
     """A join of one run, of so many parts."""
 
     def __init__(self, run_id: str, parts: int, parcels: Parcels) -> None:
@@ -128,8 +129,9 @@ class _Join:
         """Join one part."""
         yield from self._parcels.put(self._joined(group[1]))
 
+    @abstractmethod
     def _joined(self, sides: dict[str, Iterable[Where]]) -> Iterator[Sent]:
-        raise NotImplementedError
+        """Join the records of one part."""
 
     def _candidate(self, join: str, known_as: Candidate) -> Sent:
         return _sent(join, known_as, self._parts)

@@ -5,7 +5,7 @@ One JSON document {name: [token, SHA-256]}. The same token saves reading, anothe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from resplice.io import conditional, documents, sidecars
@@ -16,6 +16,8 @@ from resplice.transforms.settings import StoreOptions
 
 MEMORY = "digests.json"
 """Where a workspace keeps the digests of audio files, by their key: for embedding and the gap audit alike."""
+
+_AT_ONCE = 32
 
 
 class Digests:
@@ -61,28 +63,26 @@ def hashed(
     Only what has another token than when it was remembered is read; `memory` learns it, and is not saved.
     """
     found: dict[str, str | None] = {}
+    parts = [files[start : start + _AT_ONCE] for start in range(0, len(files), _AT_ONCE)]
     with ThreadPoolExecutor(workers) as pool:  # hashlib lets other threads work
-        for done, (file, (sha256, token)) in enumerate(_seen(files, memory, options, pool.map), 1):
-            found[file.key] = sha256
-            memory.learn(file.key, token, sha256)
-            told(done)
+        for part, seen in zip(parts, pool.map(lambda part: _looked(part, memory, options), parts), strict=True):
+            for file, (sha256, token) in zip(part, seen, strict=True):
+                found[file.key] = sha256
+                memory.learn(file.key, token, sha256)
+            told(len(found))
     return found
 
 
-_Map = Callable[..., Iterable[tuple[str | None, str]]]
+def _looked(files: Sequence[Listed], memory: Digests, options: StoreOptions) -> list[tuple[str | None, str]]:
+    return [look(file, memory.of(file.key), options) for file in files]
 
 
-def _seen(
-    files: Sequence[Listed], memory: Digests, options: StoreOptions, each: _Map
-) -> Iterator[tuple[Listed, tuple[str | None, str]]]:
-    def look(file: Listed) -> tuple[str | None, str]:
-        place, key = located(file.path, options)
-        try:
-            known = memory.of(file.key)
-            if known and (head := place.store.head(key)) is not None and head.token in known:
-                return known[head.token], head.token
-            return sidecars.hashed(place.store, key)
-        except (OSError, ValueError):
-            return None, ""
-
-    return zip(files, each(look, files), strict=True)
+def look(file: Listed, known: Mapping[str, str], options: StoreOptions) -> tuple[str | None, str]:
+    """Return SHA-256 and token of a file, from `known` (token → SHA-256) if it can be; None if it cannot be read."""
+    place, key = located(file.path, options)
+    try:
+        if known and (head := place.store.head(key)) is not None and head.token in known:
+            return known[head.token], head.token
+        return sidecars.hashed(place.store, key)
+    except (OSError, ValueError):
+        return None, ""

@@ -12,10 +12,13 @@ from resplice.io import refusals
 from resplice.io.digests import Digests, hashed
 from resplice.io.library import LibraryFile
 from resplice.io.local import LocalStore
+from resplice.io.store import Store
+from resplice.io.vectors import Index
 from resplice.io.walk import Listed, walk
 from resplice.transforms import gaps, paths, provenance
+from resplice.transforms.embedding import Present
 from resplice.transforms.gaps import State, Wanted
-from resplice.transforms.library import Library
+from resplice.transforms.library import CONTENT, EMBEDDER, REF, TRACKS, WINDOWS, Library
 from resplice.transforms.settings import StoreOptions
 
 Shown = Callable[[int, Callable[[Callable[[int], None]], None]], None]
@@ -54,6 +57,18 @@ class Found:
     def counts(self) -> dict[str, Any]:
         """Return the counters and samples."""
         return gaps.counts(self.states, self.library)
+
+
+def of_index(store: Store) -> Library:
+    """Return the current rows of a folder of shards as a library would have them: an entry a file."""
+    index = Index(store)
+    index.refresh()
+    return Library({TRACKS: {key: _entry(there) for key, there in index.present.items()}})
+
+
+def _entry(there: Present) -> dict[str, str]:
+    values = there.at.shard, there.identity.content, there.identity.embedder, there.identity.windows
+    return dict(zip((REF, CONTENT, EMBEDDER, WINDOWS), values, strict=True))
 
 
 def _at_once(total: int, work: Callable[[Callable[[int], None]], None]) -> None:

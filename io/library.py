@@ -8,6 +8,7 @@ replaced.
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,6 +20,7 @@ from resplice.io import conditional, documents
 from resplice.io.store import Place, content
 from resplice.io.walk import located, within
 from resplice.transforms.library import BYTES, Entry, Identity, Library, reference, written
+from resplice.transforms.paths import S3
 from resplice.transforms.records import Damage, UserError
 from resplice.transforms.settings import StoreOptions
 
@@ -33,7 +35,8 @@ class LibraryFile:
     @classmethod
     def at(cls, path: str, options: StoreOptions | None = None, scratch: str = "") -> LibraryFile:
         """Return the one at a native path or URL, relative to the current folder; `scratch`: of a dry run."""
-        place, key = within(path, options or StoreOptions())
+        real = path if path.startswith(S3) else os.path.realpath(path)  # a link to it stays a link
+        place, key = within(real, options or StoreOptions())
         return cls(replace(place, scratch=scratch), key)
 
     @property

@@ -14,7 +14,7 @@ from resplice.pipelines.documents_args import (
     DocumentsReport,
     DocumentsShow,
 )
-from resplice.pipelines.embedding_args import Embed, Gaps, Stale
+from resplice.pipelines.embedding_args import Embed, EmbedChunks, Gaps, Stale
 from resplice.pipelines.flags import Base, Common, NamedArgs, RunArgs, flag, workspace
 from resplice.transforms.records import Reason
 
@@ -278,6 +278,9 @@ COMMANDS: dict[str, Command] = {
         beam=True,
     ),
     "embed": Command("embed", Embed, "resplice embed music --out data/embeddings --resume", beam=True),
+    "embed-chunks": Command(
+        "embed_chunks", EmbedChunks, 'resplice embed-chunks --chunk-glob "data/pending.part*.txt"', beam=True
+    ),
     "gaps": Command("gaps", Gaps, "resplice gaps --music-root music --library meta.json"),
     "stale": Command("stale", Stale, "resplice stale --music-root music --library meta.json --policy prune --apply"),
     "demo": Command("demo", Demo, "resplice demo demo --seed 1"),

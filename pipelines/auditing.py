@@ -8,13 +8,17 @@ from typing import Any
 
 from resplice.io.context import Context
 from resplice.io.digests import MEMORY, Digests
+from resplice.io.embedders import choose
 from resplice.io.gaps import Audit, Found, audit
 from resplice.io.library import LibraryFile
 from resplice.io.walk import absolute, listed
 from resplice.pipelines import progress
+from resplice.pipelines.config import Resolved
 from resplice.transforms import paths
+from resplice.transforms.gaps import Wanted
 from resplice.transforms.paths import S3
 from resplice.transforms.records import UserError
+from resplice.transforms.windows import Windows
 
 
 def roots(given: tuple[str, ...], flag: str = "--music-root") -> tuple[str, ...]:
@@ -41,6 +45,13 @@ def library_at(given: str, context: Context) -> LibraryFile:
             "nothing is embedded yet"
         )
     return file
+
+
+def wanted(resolved: Resolved, windows: Windows | None = None) -> Wanted:
+    """Return the embedder that [embed] names, and the windows: those of [embed] if none are given."""
+    settings = resolved.settings.embed
+    choice = choose(settings, resolved.settings.store)
+    return Wanted(choice.digest, str(windows or Windows.of(settings.windows)))
 
 
 def audited(ask: Audit, context: Context, title: str, quiet: bool, save: bool = True) -> Found:

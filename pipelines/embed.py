@@ -73,7 +73,7 @@ def asked(args: Any, resolved: Resolved) -> Asked:
     if args.with_results and not (args.of_run or args.videos):
         raise UserError("--with-results is about videos: give --of-run or --videos")
     settings = resolved.settings
-    choice, cut = embedders.choose(settings.embed, settings.store), _windows(args, settings.embed.windows)
+    choice, cut = embedders.choose(settings.embed, settings.store), windows_of(args, settings.embed.windows)
     checkpoint = Checkpoint.at(args.checkpoint_file)
     before = checkpoint.load()
     library = LibraryFile.at(args.library, settings.store) if args.library else None
@@ -84,7 +84,12 @@ def asked(args: Any, resolved: Resolved) -> Asked:
     return Asked(choice, cut, Place(url, options=settings.store), checkpoint, before, library, given)
 
 
-def _windows(args: Any, text: str) -> Windows:
+def url_of(out: str) -> str:
+    """Return the root that --out names."""
+    return out.rstrip("/") if out.startswith(paths.S3) else walk.absolute(out)
+
+
+def windows_of(args: Any, text: str) -> Windows:
     """Return the windows; a recording is cut to other seconds than the canonical ones only if that is meant."""
     if args.duration_s is None or args.duration_s == CANONICAL_S:
         return Windows.of(text)

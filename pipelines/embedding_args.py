@@ -48,6 +48,19 @@ class Embed(EmbedArgs):
 
 
 @dataclass(frozen=True, kw_only=True)
+class EmbedChunks(EmbedArgs):
+    """Embed the parts of a gap one by one, each with a checkpoint of its own; goes on where it was interrupted."""
+
+    chunk_glob: str = flag(f"The parts, as `gaps` wrote them; default: {PENDING}.part*.txt.", f"{PENDING}.part*.txt")
+    checkpoint_dir: str = flag("Folder of the checkpoints; default: data/checkpoints.", "data/checkpoints")
+    start_index: int = flag("Number of the first part, in their order; default: 1.", 1, minimum=1)
+    end_index: int = flag("Number of the last part; default: 0, the last there is.", 0, minimum=0)
+    no_resume: bool = flag("Embed all of each part again.", False)
+    music_root: tuple[str, ...] = flag("Tell the gap of this folder (repeatable); default: that of the parts.", ())
+    exclude_file: str | None = flag("Paths file of what is no gap.")
+
+
+@dataclass(frozen=True, kw_only=True)
 class AuditArgs(Common):
     """Flags of every command that compares the files that are there with a library."""
 
@@ -60,10 +73,15 @@ class AuditArgs(Common):
 
 @dataclass(frozen=True, kw_only=True)
 class Gaps(AuditArgs):
-    """List the audio files that have no embedding, or one of other content."""
+    """List the audio files that have no embedding, or one of other content or embedder."""
 
     library: str | None = flag("The library to compare with: meta.json; neither it nor --index: nothing is embedded.")
     index: str | None = flag("Folder of the shards to compare with: what embed wrote to --out.")
+    embedder: str | None = flag(
+        "Take a vector of another embedder, or of other windows, as stale.", key="embed.embedder"
+    )
+    windows: str | None = flag("Windows that are wanted of --embedder.", key="embed.windows")
+    model_sha256: str | None = flag("SHA-256 that the model of --embedder must have.", key="embed.model_sha256")
     out_prefix: str = flag(f"P of P.txt, P.part001.txt and P.json; default: {PENDING}.", PENDING)
     chunk_size: int = flag("Paths in each part; default: 2000.", 2000, minimum=1)
     dry_run: bool = flag("Show the counts, and write nothing.", False)

@@ -1,4 +1,4 @@
-"""List the audio files that have no embedding, or one of other content, in parts that can be embedded one by one.
+"""List the audio files that have no embedding, or a stale one, in parts that can be embedded one by one.
 
     resplice gaps --music-root music --library meta.json --out-prefix data/pending --chunk-size 2000
 
@@ -16,12 +16,15 @@ from typing import Any
 from resplice.io import gaps
 from resplice.io.context import Context
 from resplice.io.gaps import Audit
+from resplice.io.store import Place
 from resplice.pipelines import launch
-from resplice.pipelines.auditing import audited, excluded, library_at, roots, table_of
+from resplice.pipelines.auditing import audited, excluded, library_at, roots, table_of, wanted
 from resplice.pipelines.config import Resolved
 from resplice.transforms import provenance
+from resplice.transforms.gaps import Wanted
 from resplice.transforms.library import Library
 from resplice.transforms.records import Exit, UserError
+from resplice.transforms.settings import StoreOptions
 
 
 def run(args: Any, resolved: Resolved, beam_argv: Sequence[str]) -> int:
@@ -29,7 +32,8 @@ def run(args: Any, resolved: Resolved, beam_argv: Sequence[str]) -> int:
     context, prefix = launch.context(args, resolved), Path(args.out_prefix).absolute()
     if "://" in args.out_prefix or prefix.is_dir():
         raise UserError(f"--out-prefix {args.out_prefix}: give the beginning of the names of local files, e.g. data/p")
-    found = audited(ask(args, context), context, "gaps", args.quiet, save=not args.dry_run)
+    compared = wanted(resolved) if resolved.origin["embed.embedder"] != "default" else None
+    found = audited(ask(args, context, compared), context, "gaps", args.quiet, save=not args.dry_run)
     counts, pending = found.counts(), found.pending
     facts = {**counts, **_asked(args)}
     written = gaps.write(prefix, pending, args.chunk_size, facts) if not args.dry_run else {}
@@ -42,18 +46,22 @@ def run(args: Any, resolved: Resolved, beam_argv: Sequence[str]) -> int:
     return Exit.DONE
 
 
-def ask(args: Any, context: Context) -> Audit:
+def ask(args: Any, context: Context, wanted: Wanted | None) -> Audit:
     """Return the audit that the flags ask for."""
     if args.library and args.index:
         raise UserError("--library and --index: compare with one of them")
-    file = library_at(args.library, context) if args.library else None
-    library = file.read() if file else Library({})
-    settings = context.settings
-    return Audit(roots(args.music_root), library, file, excluded=excluded(args.exclude_file), options=settings.store,
-                 workers=settings.run.workers)  # fmt: skip
+    file, settings = library_at(args.library, context) if args.library else None, context.settings
+    library = file.read() if file else _index(args.index, settings.store) if args.index else Library({})
+    return Audit(roots(args.music_root), library, file, wanted, excluded(args.exclude_file), settings.store,
+                 settings.run.workers)  # fmt: skip
+
+
+def _index(given: str, options: StoreOptions) -> Library:
+    (folder,) = roots((given,), "--index")
+    return gaps.of_index(Place(folder, options=options).store)
 
 
 def _asked(args: Any) -> dict[str, Any]:
     """Return what P.json says of the question."""
-    names = ("library", "index", "exclude_file", "run_id")
+    names = ("library", "index", "embedder", "windows", "exclude_file", "run_id")
     return {"music_roots": list(args.music_root), "code": provenance.VERSION} | {n: getattr(args, n) for n in names}

@@ -26,7 +26,7 @@ from resplice.io.pool import close_all
 from resplice.pipelines import config, documents_report
 from resplice.pipelines.__main__ import main
 from resplice.pipelines.keys import KEYS
-from resplice.transforms import chunks, speech
+from resplice.transforms import chunks, gaps, library, speech
 from resplice.transforms.coverage import Bucket
 from resplice.transforms.documents import SOURCES
 from resplice.transforms.records import Reason
@@ -313,6 +313,7 @@ def vocabulary(played: Played) -> set[str]:
     words = {*map(str, Reason), *map(str, Bucket), *(part for key in KEYS for part in key.split("."))}
     words |= {*index.COLUMNS, *settling.BAD, *(name for source in SOURCES for name in (*source.needed, *source.links))}
     words |= {documents_report.LATEST, documents_report.CONSISTENCY}
+    words |= {*library.OWN, library.ARCHIVED, *gaps.State, *gaps.counts({}, library.Library({}))}
     row = speech.row(1, 1, Synthesis(), [], 0, audio_path=None, audio_sha256=None, text_sha256=None)
     words |= {*chunks.NO_ENGINE, "chunk_paths", "default_voice", *keys(chunks.settled({"chunks": [row]}, {}, 1, ""))}
     for path in [*played.workspace.rglob("*.json"), played.folder / "results.manifest.json"]:

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
+from blocks import ROOT, Shell
 
 from resplice.io import walk
 from resplice.io.library import LibraryFile
@@ -211,6 +213,21 @@ def test_a_mistake_is_one_line_and_nothing_is_written(
     assert main(["gaps", "--quiet", "--music-root", "music", *prefix, *flags]) == 2
     assert said in capsys.readouterr().err
     assert not (music.folder / "data").exists()
+
+
+def test_the_commands_of_the_manual_run(music: Music, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = music.files("a.wav", "b.wav")
+    soundfile.write(paths[1], np.random.default_rng(1).normal(0, 0.1, 8000), 16000)
+    music.embed(paths[0], embedder="embedder of another program")
+    music.file.enter({f"{music.root}/gone.wav": {}, f"{music.root}/gone too.wav": {}})
+    Path("exclude.txt").write_text("music/none\n")
+    shell = Shell(music.folder, monkeypatch)
+    shell.play(ROOT / "docs/embedding-library.md")
+    assert [(done.command.text, done.code) for done in shell.done] == [
+        (done.command.text, done.command.code) for done in shell.done
+    ]
+    assert walk.listed(Path("data/pending.part001.txt")) == paths[1:]
+    assert list(music.file.read().tracks) == paths
 
 
 SCANNED, TRACKS, NO_META, NO_REF, DEAD, OK = 12_116, 13_464, 6_494, 4_210, 3_817, 1_412

@@ -1,5 +1,6 @@
 import json
 import multiprocessing
+import time
 from pathlib import Path
 from typing import Any
 
@@ -7,12 +8,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from servers import Server
 
 from resplice.io.library import LibraryFile
 from resplice.transforms import library
 from resplice.transforms.library import CONTENT, EMBEDDER, OWN, REF, WINDOWS, Identity, Library
 from resplice.transforms.paths import normal
 from resplice.transforms.records import Damage, UserError
+from resplice.transforms.settings import StoreOptions
 
 ONE = Identity("1" * 64, "e" * 64, "full")
 VECTOR = np.arange(4, dtype=np.float32)
@@ -102,6 +105,13 @@ def test_references_of_windows_and_absolute_ones_are_followed(tmp_path: Path) ->
     assert at(tmp_path).has({REF: f"{tmp_path}/embeddings/a.npy"})
 
 
+def test_a_link_to_a_library_stays_a_link(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "meta.json").symlink_to("real/meta.json")
+    put(at(tmp_path), "/a.wav")
+    assert (tmp_path / "meta.json").is_symlink() and at(tmp_path).has(tracks(tmp_path / "real")["/a.wav"])
+
+
 @pytest.mark.parametrize(
     "data",
     [b"", b"{", b"[]", b'{"tracks": []}', b'{"tracks": {"a": 1}}', b'{"name": "some-package"}', b"\xff\xfe{\0}\0",
@@ -141,6 +151,33 @@ def test_two_processes_lose_no_entry(tmp_path: Path) -> None:
         process.join()
     assert set(tracks(tmp_path)) == {f"/{number}/{track}.wav" for number in range(2) for track in range(20)}
     assert all(at(tmp_path).has(entry) for entry in tracks(tmp_path).values())
+
+
+@pytest.mark.slow
+def test_a_process_that_is_killed_leaves_no_entry_without_its_vector(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    for number in range(10):
+        process = context.Process(target=enter_some, args=(tmp_path, number))
+        process.start()
+        before = len(list(tmp_path.glob("vectors/*.npy")))
+        while process.is_alive() and len(list(tmp_path.glob("vectors/*.npy"))) < before + number + 1:
+            time.sleep(0.001)
+        process.kill()
+        process.join()
+        assert all(at(tmp_path).has(entry) for entry in at(tmp_path).read().tracks.values())
+    enter_some(tmp_path, 0)
+    assert {f"/0/{track}.wav" for track in range(20)} <= tracks(tmp_path).keys()
+
+
+def test_a_library_may_be_in_a_bucket(moto: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    moto.credentials(monkeypatch)
+    options = StoreOptions(endpoint_url=moto.endpoint, region="us-east-1")
+    file = LibraryFile.at(f"s3://{moto.bucket()}/music/meta.json", options)
+    assert not file.exists()
+    put(file, "s3://music/a.wav")
+    (entry,) = file.read().tracks.values()
+    assert file.has(entry) and file.place.store.head(f"{entry[REF]}") is not None
+    np.testing.assert_array_equal(file.vector(entry), VECTOR)
 
 
 KEYS = st.lists(st.sampled_from("/\\.aAé\u0301C:"), min_size=1, max_size=8).map("".join)

@@ -7,14 +7,28 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from resplice.transforms.documents import SOURCES
-from resplice.transforms.page import Bar, Bars, Block, Figure, Figures, Flow, Listing, Node, Page, Section, Tone, of_run
+from resplice.transforms.page import (
+    Bar,
+    Bars,
+    Block,
+    Figure,
+    Figures,
+    Flow,
+    Node,
+    Page,
+    Section,
+    Tone,
+    counts,
+    of_run,
+    refusals,
+    time_spent,
+)
 from resplice.transforms.records import Reason
 
 Facts = Mapping[str, Any]
 _SHORT = {"evaluation": "eval"}
 _AFTER = (Reason.ID_COLLISION, Reason.CONTENT_CHANGED)
 """Refusals of rows that had been joined."""
-_DETAIL = 240
 _TONES: dict[str, Tone] = {
     Reason.DUPLICATE_SAME_CONTENT: "plain",
     Reason.NOT_SUCCESSFUL: "plain",
@@ -56,7 +70,7 @@ def counters(facts: Facts) -> dict[str, int]:
 
 def page(facts: Facts, refused: Sequence[Sequence[str]], folder: str) -> Page:
     """Return the report; `refused` are rows of COLUMNS, `folder` is where the run's files are."""
-    sections = [_overview(facts), _flow(facts), _reasons(facts), _refused(facts, refused, folder), _time(facts)]
+    sections = [_overview(facts), _flow(facts), _reasons(facts), _refused(facts, refused, folder), time_spent(facts)]
     return of_run(f"Documents {facts['run_id']}", _verdict(facts), facts, sections)
 
 
@@ -117,28 +131,13 @@ def _reasons(facts: Facts) -> Section:
         blocks.append(Bars("Documents of each kind", rows, ("kind", "documents")))
         for name, of in sources.items():
             if of["reasons"]:
-                most = sorted(of["reasons"].items(), key=lambda entry: (-entry[1], entry[0]))
-                bars = [Bar(reason, count, f"{count:,}", _TONES.get(reason, "warn")) for reason, count in most]
                 total = sum(of["reasons"].values())
                 note = f"{of['rows']:,} rows = {of['documents']:,} documents + {total:,} bad rows"
-                blocks.append(Bars(f"{name}: why rows are no documents", bars, note=note))
+                blocks.append(counts(f"{name}: why rows are no documents", of["reasons"], _TONES, note))
     return Section("reasons", "Counts by stage and reason", "", blocks)
 
 
 def _refused(facts: Facts, refused: Sequence[Sequence[str]], folder: str) -> Section:
-    if not refused:
-        return Section("refused", "", "", [])
-    rows = [[*values[:-1], _short(values[-1])] for values in refused]
-    listing = Listing("Search", COLUMNS, rows, facts["refused"], f"{folder}/documents/refused.jsonl", "rows")
     text = "Rows that became no document, and why. Row 0 is the first one below the header."
-    return Section("refused", "Bad rows", text, [listing])
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= _DETAIL else text[: _DETAIL - 1] + "…"
-
-
-def _time(facts: Facts) -> Section:
-    rows = [Bar(name, value, f"{value:.1f} s") for name, value in facts["time"]["stages_s"].items()]
-    note = "Wall-clock time, all processes of the run together, without those that were killed."
-    return Section("time", "Time spent", "", [Bars("Stages", rows, ("stage", "time"), note=note)] if rows else [])
+    listing = refusals(facts, refused, COLUMNS, f"{folder}/documents/refused.jsonl")
+    return Section("refused", "Bad rows", text, [listing] if refused else [])

@@ -18,11 +18,13 @@ from resplice.transforms.page import (
     Figures,
     Flow,
     Listening,
-    Listing,
     Node,
     Page,
     Section,
     Tone,
+    duration,
+    refusals,
+    time_spent,
 )
 
 Facts = Mapping[str, Any]
@@ -30,7 +32,6 @@ NOT_AFFECTED, PLANNED = "not affected", "planned"
 LEFT_OUT, NOT_PLANNABLE = "left out of the plan", "refused by the plan"
 """Where the video of a row stands, as `flow` of the facts calls it."""
 _MOST_REASONS = 20
-_DETAIL = 240
 _TONES: dict[str, Tone] = {
     Bucket.VALIDATED: "good",
     Bucket.RAW_MISSING: "plain",
@@ -60,7 +61,7 @@ def page(facts: Facts, refused: Sequence[Sequence[str]], samples: Sequence[Liste
         _reasons(facts),
         _measures(facts),
         _refused(facts, refused, folder),
-        _time(facts),
+        time_spent(facts),
     ]
     verdict, tone = _verdict(facts)
     return Page(f"Recovery {facts['run_id']}", verdict, tone, list(_about(facts)), [s for s in sections if s.blocks])
@@ -97,7 +98,7 @@ def _overview(facts: Facts) -> Section:
         figures.append(Figure(_hours(hours["planned"]), "of audio in affected videos"))
         figures.append(Figure(_hours(hours["repaired"]), "repaired, not transcribed again", tone="good"))
     figures.append(Figure(f"{facts['refused']:,}", "refusals", "each with its reason"))
-    figures.append(Figure(_duration(facts["time"]["total_s"]), "of work", _processes(facts["time"])))
+    figures.append(Figure(duration(facts["time"]["total_s"]), "of work", _processes(facts["time"])))
     return Section("overview", "Overview", "", [Figures(figures)])
 
 
@@ -218,33 +219,11 @@ def _measures(facts: Facts) -> Section:
 
 
 def _refused(facts: Facts, refused: Sequence[Sequence[str]], folder: str) -> Section:
-    if not refused:
-        return Section("refused", "", "", [])
-    rows = [[*values[:-1], _short(values[-1])] for values in refused]
-    where = f"{folder}/*/refused.jsonl"
     columns = ("video", "stage", "reason", "segment", "detail")
-    listing = Listing("Search", columns, rows, facts["refused"], where, "refusals")
     text = "What could not be done, and why. Of these videos no file was changed; their old results are shown no more."
-    return Section("refused", "Refused videos", text, [listing])
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= _DETAIL else text[: _DETAIL - 1] + "…"
-
-
-def _time(facts: Facts) -> Section:
-    stages = facts["time"]["stages_s"]
-    rows = [Bar(name, value, _duration(value)) for name, value in stages.items()]
-    note = "Wall-clock time, all processes of the run together, without stages in which one was killed."
-    return Section("time", "Time spent", "", [Bars("Stages", rows, ("stage", "time"), note=note)] if rows else [])
+    listing = refusals(facts, refused, columns, f"{folder}/*/refused.jsonl")
+    return Section("refused", "Refused videos", text, [listing] if refused else [])
 
 
 def _hours(hours: float) -> str:
     return f"{hours:,.2f} h" if hours < 100 else f"{hours:,.0f} h"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.1f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02d} min"

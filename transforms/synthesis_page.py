@@ -6,17 +6,29 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from resplice.transforms.page import Bar, Bars, Block, Figure, Figures, Listing, Page, Section, Tone, of_run
+from resplice.transforms.page import (
+    Bar,
+    Bars,
+    Block,
+    Figure,
+    Figures,
+    Page,
+    Section,
+    Tone,
+    counts,
+    of_run,
+    refusals,
+    time_spent,
+)
 
 Facts = Mapping[str, Any]
 COLUMNS = ("book", "chunk", "reason", "detail")
-_DETAIL = 240
 _MOST_BOOKS = 200
 
 
 def page(facts: Facts, refused: Sequence[Sequence[str]], folder: str) -> Page:
     """Return the page; `refused` are rows of COLUMNS, `folder` is where the run's files are."""
-    sections = [_overview(facts), _books(facts), _reasons(facts), _refused(facts, refused, folder), _time(facts)]
+    sections = [_overview(facts), _books(facts), _reasons(facts), _refused(facts, refused, folder), time_spent(facts)]
     return of_run(f"Synthesis {facts['run_id']}", _verdict(facts), facts, sections)
 
 
@@ -68,24 +80,10 @@ def _tone(of: Facts) -> Tone:
 
 def _reasons(facts: Facts) -> Section:
     reasons = facts["summary"]["by_reason"] if facts["summary"] else {}
-    most = sorted(reasons.items(), key=lambda entry: (-entry[1], entry[0]))
-    rows = [Bar(name, count, f"{count:,}", "warn") for name, count in most]
-    return Section("reasons", "Why chunks are not valid", "", [Bars("Reasons", rows)] if rows else [])
+    return Section("reasons", "Why chunks are not valid", "", [counts("Reasons", reasons, {})] if reasons else [])
 
 
 def _refused(facts: Facts, refused: Sequence[Sequence[str]], folder: str) -> Section:
-    if not refused:
-        return Section("refused", "", "", [])
-    rows = [[*values[:-1], _short(values[-1])] for values in refused]
-    listing = Listing("Search", COLUMNS, rows, facts["refused"], f"{folder}/synthesize/refused.jsonl", "chunks")
-    return Section("refused", "Chunks that are not valid", "Run the same command again to try them again.", [listing])
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= _DETAIL else text[: _DETAIL - 1] + "…"
-
-
-def _time(facts: Facts) -> Section:
-    rows = [Bar(name, value, f"{value:.1f} s") for name, value in facts["time"]["stages_s"].items()]
-    note = "Wall-clock time, all processes of the run together, without those that were killed."
-    return Section("time", "Time spent", "", [Bars("Stages", rows, ("stage", "time"), note=note)] if rows else [])
+    text = "Run the same command again to try them again."
+    listing = refusals(facts, refused, COLUMNS, f"{folder}/synthesize/refused.jsonl")
+    return Section("refused", "Chunks that are not valid", text, [listing] if refused else [])
