@@ -64,11 +64,13 @@ def encode(table: pa.Table, metadata: Mapping[str, str]) -> bytes:
     return sink.getvalue()
 
 
-def open_file(store: Store, key: str) -> pq.ParquetFile:
-    """Open a parquet file after its footer was checked. Raises Damage parquet_footer or parquet_too_large."""
+def open_file(store: Store, key: str, own: bool = False) -> pq.ParquetFile:
+    """Open a parquet file after its footer was checked; `own`: one of many that were written here, which would take
+    most of the time of reading a few columns. Raises Damage parquet_footer or parquet_too_large.
+    """
     blob = store.open(key)
     try:
-        metadata = _metadata(blob)
+        metadata = None if own else _metadata(blob)
         source = io.BufferedReader(BlobFile(blob), 1 << 16)
         file = pq.ParquetFile(source, metadata=metadata, page_checksum_verification=True)
         file.schema_arrow.names  # noqa: B018  decodes them

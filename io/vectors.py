@@ -77,7 +77,7 @@ class Index:
             self._take(key, table, metadata)
 
     def _load(self, key: str) -> tuple[pa.Table, Mapping[bytes, bytes]]:
-        file = shards.open_file(self._store, key)
+        file = shards.open_file(self._store, key, own=True)
         with file:
             names = [n for n in ("path", "video_id", "segment_file", "content_sha256") if n in file.schema_arrow.names]
             return file.read(columns=names), file.metadata.metadata or {}
