@@ -25,6 +25,7 @@ BASE: dict[str, pa.DataType] = {
     "attempts": pa.int64(),
     "run_id": pa.string(),
     "detail": pa.string(),
+    "engine_versions": pa.list_(pa.string()),
 }
 _WHOLE = frozenset({"sample_rate", "channels", "chars"})
 

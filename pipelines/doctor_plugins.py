@@ -105,7 +105,7 @@ def engines(situation: Situation) -> Iterator[Finding]:
         try:
             version = _in_worker(situation, "resplice.io.engines:versions", spec)[name]
             row = {"transcription": "a second of audio", "duration_s": 1.0}
-            judged = _in_worker(situation, "resplice.io.engines:judge_segment", _flac(), row, spec, None)
+            judged = _in_worker(situation, "resplice.io.chain:judge_segment", _flac(), row, spec, None)
         except UserError as error:
             remedy = f"mend [validate.{name}] or what the engine needs, or leave it out of [validate] engines"
             yield Finding(f"engine {name}", State.FAILED, error.message, remedy)
