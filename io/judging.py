@@ -22,6 +22,7 @@ from resplice.io.values import shown
 from resplice.io.work import Item, Planned
 from resplice.transforms import audit, provenance
 from resplice.transforms.affected import UNREADABLE
+from resplice.transforms.again import with_video_reasons
 from resplice.transforms.audit import RowName
 from resplice.transforms.names import stem
 from resplice.transforms.provenance import fingerprint
@@ -195,7 +196,7 @@ class Judge:
         if "signal" not in self._chain.names:
             return made
         found = video_reasons([row if "pcm_md5" in row else None for row in made], settings.validate.signal)
-        return [results.with_video_reasons(row, reasons) for row, reasons in zip(made, found, strict=True)]
+        return [with_video_reasons(row, reasons) for row, reasons in zip(made, found, strict=True)]
 
     def _result(self, video: Planned, segment: Segment, name: RowName, judged: Judged) -> Result:
         return {
