@@ -111,9 +111,9 @@ def missing(names: Sequence[str]) -> list[str]:
     Raises:
         UserError: all of them are missing, or one is installed and its import fails otherwise.
     """
-    absent = [name for name in names if not _available(name)]
-    if names and len(absent) < len(names):
-        return absent
+    gone = [name for name in names if absent(name)]
+    if names and len(gone) < len(names):
+        return gone
     installed = ", ".join(sorted({e.name for e in metadata.entry_points(group=GROUP)})) or "none"
     raise UserError(
         f"[validate] engines = {list(names)}: none of them can be used; installed: {installed}.\n"
@@ -121,23 +121,29 @@ def missing(names: Sequence[str]) -> list[str]:
     )
 
 
-def _available(name: str) -> bool:
+def absent(name: str) -> bool:
+    """Return whether an engine is not installed, or its extra is not; UserError if its import fails otherwise."""
     try:
-        return bool(_factory(name))
+        _factory(name)
     except ImportError:
-        return False
+        return True
     except Exception as error:
         raise UserError(f"engine {name} is installed, but cannot be loaded: {described(error)}") from error
+    return False
 
 
 def chain_of(validate: Validate) -> tuple[ChainSpec, list[str]]:
     """Return the chain that `[validate]` asks for, without its missing engines, and the names of these (skipped)."""
     skipped = missing(validate.engines)
+    return asked_of(validate, [name for name in validate.engines if name not in skipped]), skipped
+
+
+def asked_of(validate: Validate, names: Sequence[str]) -> ChainSpec:
+    """Return the chain of some engines, each with its settings in `[validate]`."""
     signal = tuple((f.name, getattr(validate.signal, f.name)) for f in fields(validate.signal))
     given = dict(validate.engine_settings)
     settings = {**given, "signal": (*signal, *given.get("signal", ()))}
-    present = (name for name in validate.engines if name not in skipped)
-    return ChainSpec(tuple((name, tuple(settings.get(name, ()))) for name in present)), skipped
+    return ChainSpec(tuple((name, tuple(settings.get(name, ()))) for name in names))
 
 
 def versions(spec: ChainSpec) -> dict[str, str]:

@@ -39,6 +39,16 @@ def shard_key(context: Context, item: Item) -> str:
     return f"{context.stage('validate')}/shards/{item.name}.parquet"
 
 
+def fingerprint_of(
+    context: Context, chain: ChainSpec, versions: Mapping[str, str], tar_sha256: str, video: Planned
+) -> str:
+    """Return the fingerprint of the results of a video."""
+    return fingerprint(
+        tar=tar_sha256, rows=video.rows_digest, columns=context.settings.database.columns,
+        chain=chain.deciding, versions=dict(versions), tools=sidecars.tools(),
+    )  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Source:
     """Where the audio of a video is: its tar, open, and the member of each segment."""
@@ -128,7 +138,7 @@ class Judge:
     ) -> tuple[Entry, list[Result]]:  # fmt: skip
         retry = self._context.settings.run.retry
         inputs = {"tar": remembered(before, "tar", source.tar.token) or [source.tar.token, source.tar.digest()]}
-        print_ = self._fingerprint(inputs["tar"][1], video)
+        print_ = fingerprint_of(self._context, self._chain, self._versions, inputs["tar"][1], video)
         unchanged = before is not None and before.fingerprint == print_ and former is not None
         known = {row["segment_file"]: row for row in former or []} if unchanged else {}
         if before and unchanged and not any(result_again(r["status"], retry) for r in known.values()):
@@ -172,12 +182,6 @@ class Judge:
                 yield Source(place, key, tar, _members(key, tar, names, raw.names)), names
             except Changed:
                 raise Refusal(Reason.DRIFTED, f"{key} changed while it was read") from None
-
-    def _fingerprint(self, tar_sha256: str, video: Planned) -> str:
-        return fingerprint(
-            tar=tar_sha256, rows=video.rows_digest, columns=self._context.settings.database.columns,
-            chain=self._chain.deciding, versions=self._versions, tools=sidecars.tools(),
-        )  # fmt: skip
 
     def _segments(
         self, video: Planned, rows: list[Row], names: list[RowName], source: Source, kept: Mapping[str, Result],

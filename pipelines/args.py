@@ -71,6 +71,10 @@ class Validate(RunArgs):
     export_work: str | None = flag("Write the planned videos as work lists into this folder, and validate nothing.")
     parts: int | None = flag("Number of work lists of --export-work; default: 1.", minimum=1)
     from_: str | None = flag("Take the shards that others wrote to this folder or s3:// URL.", name="from")
+    rejudge: bool = flag("Decide again from the stored measures, by the thresholds in force; no audio is read.", False)
+    sweep: str | None = flag(
+        "Print how many segments each value of a threshold would fail: THRESHOLD=FROM:TO:STEP; write nothing."
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,6 +31,7 @@ class Shard:
         self.table = table.combine_chunks()
         self.count = len(table)
         self._of: dict[str, Floats] = {}
+        self._of_videos: dict[float, Bools] = {}
         self.measured = np.asarray(pc.is_valid(self._column("pcm_md5")))
         self._parent, self._reasons = _flat(self.table, "reasons")
         self._engine_of, versions = _flat(self.table, "engine_versions")
@@ -65,6 +66,18 @@ class Shard:
         found = np.zeros(self.count, np.bool_)
         found[self._parent[np.asarray(pc.equal(self._reasons, reason))]] = True
         return found
+
+    def of_videos(self, iqr: float) -> Bools:
+        """Return which reasons of `OF_VIDEO` each row has, shape (n, 3); `iqr` is their one threshold."""
+        if iqr not in self._of_videos:
+            video, chars, seconds = self.numbers("video_id"), self.floats("chars"), self.floats("duration_s")
+            columns = (
+                neighbours.duplicates(video, self.numbers("pcm_md5"), self.measured),
+                neighbours.outliers(video, chars, seconds, self.measured, iqr),
+                neighbours.shifted(video, chars, seconds, self.measured),
+            )
+            self._of_videos[iqr] = np.stack(columns, axis=1)
+        return self._of_videos[iqr]
 
     @property
     def any_asked(self) -> Bools:
@@ -127,7 +140,7 @@ def judged(shard: Shard, chain: Chain) -> Verdicts:
     status[held[:, 0]] = _FAILED
     _keep(shard, kept, status)
     if SIGNAL.name in dict(chain):
-        held[:, at + 1 :] = of_videos(shard, dict(chain)[SIGNAL.name].thresholds["duration_outlier_iqr"])
+        held[:, at + 1 :] = shard.of_videos(dict(chain)[SIGNAL.name].thresholds["duration_outlier_iqr"])
     status[(status == _PASSED) & held[:, at + 1 :].any(axis=1)] = _FAILED
     return Verdicts(status, reasons, held, kept, engine, attempts, code, chain)
 
@@ -139,18 +152,6 @@ def _keep(shard: Shard, kept: Bools, status: npt.NDArray[np.int8]) -> None:
     alone[shard.own[0]] = True
     some[shard._parent] = True
     status[kept] = np.where((former == _FAILED) & ~alone & some, _PASSED, former)[kept]
-
-
-def of_videos(shard: Shard, iqr: float) -> Bools:
-    """Return which reasons of `OF_VIDEO` each row has, shape (n, 3)."""
-    video, measured = shard.numbers("video_id"), shard.measured
-    chars, seconds = shard.floats("chars"), shard.floats("duration_s")
-    columns = (
-        neighbours.duplicates(video, shard.numbers("pcm_md5"), measured),
-        neighbours.outliers(video, chars, seconds, measured, iqr),
-        neighbours.shifted(video, chars, seconds, measured),
-    )
-    return np.stack(columns, axis=1)
 
 
 def written(shard: Shard, verdicts: Verdicts) -> pa.Table:

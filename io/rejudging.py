@@ -1,0 +1,169 @@
+"""Decide the shards of a run again from their stored measures: thresholds change, no audio is read."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pyarrow as pa
+
+from resplice.io import ledger, refusals, shards, sidecars
+from resplice.io.context import Context
+from resplice.io.engines import ChainSpec, asked_of
+from resplice.io.judging import fingerprint_of, shard_key
+from resplice.io.ledger import Entry
+from resplice.io.store import Store, mapped
+from resplice.io.work import Item
+from resplice.transforms import provenance
+from resplice.transforms.again import Chain
+from resplice.transforms.again_columns import Shard, judged, written
+from resplice.transforms.kinds import KINDS
+from resplice.transforms.records import UserError
+from resplice.transforms.settings import Validate
+
+Sidecar = dict[str, Any]
+
+
+def chain_again(validate: Validate, stored: Mapping[str, str], skipped: Sequence[str]) -> tuple[ChainSpec, list[str]]:
+    """Return the chain that decides again, and the engines left out: not installed, and without stored measures.
+
+    `stored` are the engines (with versions) that measured, `skipped` those that are not installed. UserError for an
+    engine of others, whose decisions resplice does not know, and for a wrong setting.
+    """
+    if foreign := [name for name in validate.engines if name not in KINDS]:
+        raise UserError(
+            f"--rejudge: what engine {foreign[0]} decides is known to itself alone (known: {', '.join(KINDS)}): leave "
+            "it out of [validate] engines, or run validate without --rejudge"
+        )
+    spec = asked_of(validate, [name for name in validate.engines if name in stored or name not in skipped])
+    for name, settings in spec.engines:
+        KINDS[name].check(dict(settings))
+    return spec, [name for name in skipped if name not in stored]
+
+
+def deciders(spec: ChainSpec) -> Chain:
+    """Return what decides in each engine of a chain."""
+    return [(name, KINDS[name].decider(dict(settings))) for name, settings in spec.engines]
+
+
+def finished(context: Context, todo: Sequence[Item]) -> dict[str, Sidecar]:
+    """Return the sidecars of the shards that the ledger of a run knows, by item.
+
+    UserError if there is none, or one that is not what its sidecar says: `validate` comes first.
+    """
+    known = [item for item in todo if any(entry and entry.outcome == "done" for entry in item.before)]
+    command = f"first run `resplice validate --run-id {context.run.id}`"
+    if not known:
+        raise UserError(f"--rejudge: no engine has judged a video of run {context.run.id!r} here: {command}")
+    store = context.workspace.store
+    found = {}
+    for item, sidecar in zip(known, mapped(store, lambda item: _sidecar(store, shard_key(context, item)), known),
+                             strict=True):  # fmt: skip
+        if sidecar is None or "chain" not in sidecar:
+            raise UserError(
+                f"--rejudge: {shard_key(context, item)} is not finished, or not judged by engines: {command}"
+            )
+        found[item.name] = sidecar
+    return found
+
+
+def _sidecar(store: Store, key: str) -> Sidecar | None:
+    sidecar = sidecars.load(store, key)
+    if sidecar is None or store.head(key) is None:
+        return None
+    said = sidecar["run_provenance"]["outputs"]["shard"].get("sha256")
+    return sidecar if said == sidecars.digest(store, key) else None
+
+
+def measured_by(sidecar: Sidecar) -> dict[str, dict[str, Any]]:
+    """Return the settings of each engine whose measures a shard has; those of judging again measured nothing."""
+    chain: dict[str, Any] = sidecar["measured"] if "measured" in sidecar else sidecar["chain"]
+    return {name: dict(settings) for name, settings in chain["engines"]}
+
+
+def check_measures(spec: ChainSpec, sidecar: Sidecar) -> None:
+    """Raise UserError if a setting that changes what is measured is not the one that a shard was measured with."""
+    before = measured_by(sidecar)
+    for name, settings in spec.engines:
+        for key, default in KINDS[name].measuring.items():
+            now, then = dict(settings).get(key, default), before.get(name, {}).get(key, default)
+            if name in before and now != then:
+                raise UserError(
+                    f"--rejudge: [validate.{name}] {key} = {now!r} changes what is measured; the stored measures were "
+                    f"made with {then!r}: set that, or run validate without --rejudge"
+                )
+
+
+class Rejudge:
+    """Decide a work item again: item → one entry a video, after the item's shard and sidecar are durable.
+
+    `versions` are those of the engines that measured nothing yet; the others have the version that measured.
+    """
+
+    def __init__(self, context: Context, chain: ChainSpec, versions: Mapping[str, str]) -> None:
+        self._context = context
+        self._stage = context.stage("validate")
+        self._chain = chain
+        self._versions = dict(versions)
+
+    def __call__(self, item: Item) -> Iterator[Entry]:
+        """Decide every segment of the item that has a result."""
+        store, key = self._context.workspace.store, shard_key(self._context, item)
+        sidecar = _sidecar(store, key)
+        if sidecar is None:
+            return
+        shard = Shard(shards.open_file(store, key).read())
+        table = _uniform(written(shard, judged(shard, deciders(self._chain))))
+        versions = {**self._versions, **sidecar["engine_versions"]}
+        entries = [self._entry(item, number, versions, _statuses(table)) for number in range(len(item.videos))]
+        data = shards.encode(table, self._context.run.metadata())
+        if refusals.put(store, key, data) or not sidecars.vouches(store, key, provenance.sha256(data)):
+            self._describe(key, table, sidecar, versions)
+        there = [entry for entry in entries if entry]
+        ledger.save(store, self._stage, item.name, there)
+        yield from there
+
+    def _entry(
+        self, item: Item, number: int, versions: Mapping[str, str], statuses: Mapping[str, Counter[str]]
+    ) -> Entry | None:
+        """Return the entry of a video under the new chain: `validate` with the same settings has nothing to do."""
+        video, before = item.videos[number], item.before[number]
+        if before is None or before.outcome != "done":
+            return before
+        chosen = {name: versions.get(name, "") for name in self._chain.names}
+        print_ = fingerprint_of(self._context, self._chain, chosen, before.inputs["tar"][1], video)
+        counts = {key: value for key, value in before.counts.items() if key not in ("passed", "failed", "error")}
+        counts |= statuses.get(video.video_id, Counter())
+        if (print_, counts) == (before.fingerprint, before.counts):
+            return before
+        return replace(before, fingerprint=print_, counts=counts, seq=self._context.run.seq, at=provenance.now())
+
+    def _describe(self, key: str, table: pa.Table, former: Sidecar, versions: Mapping[str, str]) -> None:
+        place, made = self._context.workspace, former["run_provenance"]
+        statuses: Counter[str] = sum(_statuses(table).values(), Counter())
+        stats = {**former["stats"], **{status: statuses[status] for status in ("passed", "failed", "error")}}
+        sidecar = sidecars.content(
+            self._context, "validate-shard", stats=stats, inputs=made["inputs"],
+            outputs={"shard": sidecars.described(place, key)}, refused=former["refused"],
+            chain=provenance.plain(self._chain), engine_versions=dict(versions),
+            measured=former.get("measured", former["chain"]),
+        )  # fmt: skip
+        sidecars.write(place.store, key, sidecar)
+
+
+def _statuses(table: pa.Table) -> dict[str, Counter[str]]:
+    found: dict[str, Counter[str]] = {}
+    for row in table.group_by(["video_id", "status"]).aggregate([([], "count_all")]).to_pylist():
+        found.setdefault(row["video_id"], Counter())[row["status"]] = row["count_all"]
+    return found
+
+
+def _uniform(table: pa.Table) -> pa.Table:
+    """Return a table with the names inside lists that a new one has: a parquet file gives them others."""
+    for number, field in enumerate(table.schema):
+        if pa.types.is_list(field.type):
+            column = table.column(number).cast(pa.list_(field.type.value_type))
+            table = table.set_column(number, field.name, column)
+    return table
