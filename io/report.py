@@ -44,6 +44,7 @@ def facts(context: Context, seconds: dict[str, float]) -> dict[str, Any]:
         "changes": _changes(context, work, coverage, flow) if coverage and flow is not None else None,
         "hours": _hours(context, work, plan) if plan else None,
         "results": _results(context, work),
+        "calibration": runstate.document(context, "validate", "calibration.json"),
         "refused": sum(len(runstate.refused(context, name)) for name in STAGES),
         "time": {"at": provenance.now(), **time_spent(context, seconds)},
     }

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from resplice.transforms import calibration_page
 from resplice.transforms.coverage import Bucket
 from resplice.transforms.distributions import from_json
 from resplice.transforms.page import (
@@ -60,6 +61,7 @@ def page(facts: Facts, refused: Sequence[Sequence[str]], samples: Sequence[Liste
         _samples(samples),
         _reasons(facts),
         _measures(facts),
+        calibration_page.section(facts.get("calibration")),
         _refused(facts, refused, folder),
         time_spent(facts),
     ]
