@@ -73,8 +73,8 @@ def _sidecar(store: Store, key: str) -> Sidecar | None:
     sidecar = sidecars.load(store, key)
     if sidecar is None or store.head(key) is None:
         return None
-    said = sidecar["run_provenance"]["outputs"]["shard"].get("sha256")
-    return sidecar if said == sidecars.digest(store, key) else None
+    said = {output.get("sha256") for output in sidecar["run_provenance"]["outputs"].values()}
+    return sidecar if sidecars.digest(store, key) in said else None
 
 
 def measured_by(sidecar: Sidecar) -> dict[str, dict[str, Any]]:
@@ -119,8 +119,7 @@ class Rejudge:
         versions = {**self._versions, **sidecar["engine_versions"]}
         entries = [self._entry(item, number, versions, _statuses(table)) for number in range(len(item.videos))]
         data = shards.encode(table, self._context.run.metadata())
-        if refusals.put(store, key, data) or not sidecars.vouches(store, key, provenance.sha256(data)):
-            self._describe(key, table, sidecar, versions)
+        self._publish(key, data, self._described(table, sidecar, versions))
         there = [entry for entry in entries if entry]
         ledger.save(store, self._stage, item.name, there)
         yield from there
@@ -140,17 +139,31 @@ class Rejudge:
             return before
         return replace(before, fingerprint=print_, counts=counts, seq=self._context.run.seq, at=provenance.now())
 
-    def _describe(self, key: str, table: pa.Table, former: Sidecar, versions: Mapping[str, str]) -> None:
-        place, made = self._context.workspace, former["run_provenance"]
+    def _publish(self, key: str, data: bytes, sidecar: Sidecar) -> None:
+        """Replace a shard and its sidecar, which names the former bytes, too, while the new ones are on their way.
+
+        So the shard of a process that was killed in between is one that its sidecar knows, and decides again.
+        """
+        place = self._context.workspace
+        new, former = sidecars.known(place, key, provenance.sha256(data), len(data)), sidecars.described(place, key)
+        outputs, there = sidecar["run_provenance"]["outputs"], sidecars.load(place.store, key)
+        if there and there["run_provenance"]["outputs"] == {"shard": new} and former == new:
+            return
+        for found in ({"shard": new, "former": former}, {"shard": new}):
+            outputs.clear()
+            outputs.update(found)
+            sidecars.write(place.store, key, sidecar)
+            refusals.put(place.store, key, data)
+
+    def _described(self, table: pa.Table, former: Sidecar, versions: Mapping[str, str]) -> Sidecar:
+        made = former["run_provenance"]
         statuses: Counter[str] = sum(_statuses(table).values(), Counter())
         stats = {**former["stats"], **{status: statuses[status] for status in ("passed", "failed", "error")}}
-        sidecar = sidecars.content(
-            self._context, "validate-shard", stats=stats, inputs=made["inputs"],
-            outputs={"shard": sidecars.described(place, key)}, refused=former["refused"],
+        return sidecars.content(
+            self._context, "validate-shard", stats=stats, inputs=made["inputs"], outputs={}, refused=former["refused"],
             chain=provenance.plain(self._chain), engine_versions=dict(versions),
             measured=former.get("measured", former["chain"]),
         )  # fmt: skip
-        sidecars.write(place.store, key, sidecar)
 
 
 def _statuses(table: pa.Table) -> dict[str, Counter[str]]:
