@@ -122,11 +122,8 @@ def chains(model: str, stand_in: Callable[[], str]) -> Iterator[tuple[str, Chain
         yield name, ChainSpec(((name, ()),)), 1
     for batch in (1, 8):
         settings = (("model", model or stand_in()), ("batch", batch))
-        yield (
-            f"asr, batch {batch}{'' if model else ' (no model: a single matrix)'}",
-            ChainSpec((("asr", settings),)),
-            batch,
-        )
+        what = "" if model else " (no model: a single matrix)"
+        yield f"asr, batch {batch}{what}", ChainSpec((("asr", settings),)), batch
 
 
 def main() -> int:

@@ -64,10 +64,9 @@ def test_no_audio_is_read(again: Corpus, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 MOMENTS = ("the first sidecar", "the shard", "the second sidecar")
-SLOW = pytest.mark.slow
 
 
-@pytest.mark.parametrize("at", [pytest.param(MOMENTS[0], marks=SLOW), MOMENTS[1], pytest.param(MOMENTS[2], marks=SLOW)])
+@pytest.mark.parametrize("at", MOMENTS)
 def test_killed_between_its_writes_it_ends_the_same(
     again: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str
 ) -> None:
