@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,12 +14,19 @@ import tonespeech
 from hypothesis import given
 from hypothesis import strategies as st
 
+from resplice.io import asking
 from resplice.io.asr import Asr, agreement
 from resplice.io.audio import encode
 from resplice.io.chain import judge_segments
+from resplice.io.context import Context
 from resplice.io.engines import ChainSpec
+from resplice.io.pool import close_all
+from resplice.io.rows import Row
 from resplice.transforms.agreement import normal
+from resplice.transforms.kinds import ASR
+from resplice.transforms.provenance import Run
 from resplice.transforms.records import UserError
+from resplice.transforms.settings import RunOptions, Settings
 
 SAID = "head bag cafe deaf fade"
 SEGMENTS = [SAID, "gab bed fade cafe head bag deaf", "bag head fade cafe deaf bed", "deaf cafe bag head"]
@@ -102,6 +112,45 @@ def test_the_chain_asks_it_only_what_the_others_left_open(model: str) -> None:
         assert verdict.asked == (("signal", "asr") if verdict.engine == "asr" else ("signal",))
         assert ("asr_text" in verdict.measures) == (verdict.engine == "asr")
         assert [name for name, _ in verdict.spent] == ["decode", *verdict.asked]
+
+
+@pytest.fixture
+def poisoned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Install an engine that does what a text says."""
+    folder = tmp_path / "site/thirdparty-1.0.dist-info"
+    folder.mkdir(parents=True)
+    (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: thirdparty\nVersion: 1.0\n")
+    (folder / "entry_points.txt").write_text("[resplice.engines]\npoisoned = plugins:Poisoned\n")
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    close_all()
+    yield
+    close_all()
+
+
+@dataclass
+class Tar:
+    """Segments as the tar of a video gives them."""
+
+    flacs: list[bytes]
+
+    def read(self, member: Any) -> bytes:
+        return self.flacs[member.name]
+
+
+def test_a_segment_of_a_batch_that_kills_or_hangs_its_worker_costs_itself_alone(model: str, poisoned: None) -> None:
+    texts = ["abort", SAID, "nan", "hang", SAID]
+    flac = encode(tonespeech.say(SAID), 16000, 16)
+    settings = replace(Settings(), run=replace(RunOptions(), timeout_s=6.0))
+    context = Context(Run("r", "w", "test", ""), settings)
+    spec = ChainSpec((("poisoned", ()), ("asr", (("model", model), ("batch", 8)))))
+    tasks = [(SimpleNamespace(name=number, size=len(flac)), Row(number, "v", "s.flac", text, None, {}))
+             for number, text in enumerate(texts)]  # fmt: skip
+    judged = asking.judged(context, spec, Tar([flac] * len(texts)), tasks)  # type: ignore[arg-type]
+    assert [(verdict.status, verdict.reasons) for verdict in judged] == [
+        ("error", ("crashed",)), ("passed", ()), ("failed", tuple(rule.reason for rule in ASR.rules)),
+        ("error", ("timeout",)), ("passed", ()),
+    ]  # fmt: skip
+    assert "measure level is nan" in judged[2].detail and judged[2].asked == ("asr",)
 
 
 def test_the_place_of_a_model_is_no_part_of_what_it_says(model: str, tmp_path: Path) -> None:
