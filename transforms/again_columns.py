@@ -28,15 +28,16 @@ class Shard:
     """The columns of a shard that decide, read once: any chain may be asked about it."""
 
     def __init__(self, table: pa.Table) -> None:
-        self.table = table.combine_chunks()
+        self.table = table
         self.count = len(table)
         self._of: dict[str, Floats] = {}
         self._of_videos: dict[float, Bools] = {}
         self.measured = np.asarray(pc.is_valid(self._column("pcm_md5")))
         self._parent, self._reasons = _flat(self.table, "reasons")
         self._engine_of, versions = _flat(self.table, "engine_versions")
-        self._engine = np.asarray(versions.dictionary_encode().indices) if len(versions) else np.zeros(0, np.int64)
-        self._names = [v.partition(" ")[0] for v in versions.dictionary_encode().dictionary.to_pylist()]
+        coded = versions.dictionary_encode()
+        self._engine = np.asarray(coded.indices) if len(versions) else np.zeros(0, np.int64)
+        self._names = [version.partition(" ")[0] for version in coded.dictionary.to_pylist()]
         self._former = np.asarray(pc.is_null(self._column("engine_versions")))
 
     def _column(self, name: str) -> pa.Array:
