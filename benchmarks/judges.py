@@ -8,8 +8,9 @@ in a worker, after one segment to warm up; the factor is seconds of audio by sec
 without one a graph of a single matrix stands in for it, which tells what the runtime and the rates of edits cost, and
 nothing of a model.
 
-Rows: a shard of `validate` as 20,000 videos of 50 segments give it, with the measures of `signal` and `snr`: read,
-decided by other thresholds with every reason of neighbours, encoded again. Exit 1 if that takes 10 s or more.
+Rows: what `validate` leaves of 20,000 videos of 50 segments, with the measures of `signal` and `snr`: shards, sidecars
+and ledger in 128 work items. All of `validate --rejudge` but the start of Beam, in one thread: digests, reading, every
+reason of every row by other thresholds, shards, sidecars and ledger written. Exit 1 if that takes 10 s or more.
 """
 
 from __future__ import annotations
@@ -19,25 +20,31 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import soundfile
 
-from resplice.io import results, shards
+from resplice.io import ledger, rejudging, results, shards, sidecars
 from resplice.io.audio import encode
 from resplice.io.chain import judge_segments
+from resplice.io.context import Context
 from resplice.io.engines import ChainSpec
-from resplice.transforms.again_columns import Shard, judged, written
-from resplice.transforms.kinds import KINDS
+from resplice.io.judging import shard_key
+from resplice.io.ledger import Entry
+from resplice.io.work import Item, Planned
+from resplice.transforms import provenance
+from resplice.transforms.provenance import Run
+from resplice.transforms.settings import Corpus, Settings
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 LIMIT_S = 10.0
 SEGMENT_S = 8.0
 PER_VIDEO = 50
+ITEMS = 128
 
 
 def made(minutes: float) -> Iterator[bytes]:
@@ -101,19 +108,45 @@ def table(rows: int) -> pa.Table:
     return pa.table(columns)
 
 
+def stored(context: Context, rows: int) -> list[Item]:
+    """Write what `validate` leaves of so many results: shards, sidecars and the ledger, in ITEMS work items."""
+    store, whole, made = context.workspace.store, table(rows), []
+    per_item = -(-rows // ITEMS // PER_VIDEO) * PER_VIDEO
+    chain = {"engines": [["signal", []], ["snr", []]]}
+    for number in range(-(-rows // per_item)):
+        part = whole.slice(number * per_item, per_item)
+        ids = sorted(set(part.column("video_id").to_pylist()))
+        videos = tuple(Planned(video, False, PER_VIDEO, 0.0, None, None, "0" * 64, None) for video in ids)
+        name, inputs = f"{number:05d}-{number:08x}", {"tar": ["token", "0" * 64]}
+        entries = [Entry(video, "done", "1" * 64, 1, inputs=inputs, counts={"segments": 50}) for video in ids]
+        item = Item(name, videos, tuple(entries))
+        key, data = shard_key(context, item), shards.encode(part, context.run.metadata())
+        store.replace(key, data, None)
+        described = sidecars.known(context.workspace, key, provenance.sha256(data), len(data))
+        tars = {f"tar:{video}": described for video in ids}
+        sidecars.write(store, key, sidecars.content(
+            context, "validate-shard", stats={}, inputs=tars, outputs={"shard": described}, chain=chain,
+            engine_versions={"signal": "1", "snr": "1"}))  # fmt: skip
+        ledger.save(store, context.stage("validate"), name, entries)
+        made.append(item)
+    return made
+
+
 def rejudged(folder: Path, rows: int) -> float:
-    """Return the seconds that reading, deciding and encoding a stored shard take."""
-    path = folder / "shard.parquet"
-    path.write_bytes(shards.encode(table(rows), {}))
-    thresholds = {"too_quiet_dbfs": -40.0, "margin_too_quiet_dbfs": 1.0, "duration_outlier_iqr": 2.0}
-    chain = [("signal", KINDS["signal"].decider(thresholds)), ("snr", KINDS["snr"].decider({"snr_low": 10.0}))]
+    """Return the seconds that the stored results take: all that `validate --rejudge` does but to start Beam."""
+    settings = replace(Settings(), corpus=replace(Corpus(), workspace=str(folder / "workspace")))
+    context = Context(Run("r", settings.corpus.workspace, "validate", "", seq=2), settings)
+    todo = stored(context, rows)
+    thresholds = (("too_quiet_dbfs", -40.0), ("margin_too_quiet_dbfs", 1.0), ("duration_outlier_iqr", 2.0))
+    chain = ChainSpec((("signal", thresholds), ("snr", (("snr_low", 10.0),))))
     began, cpu = time.perf_counter(), time.process_time()
-    shard = Shard(pq.read_table(path))
-    verdicts = judged(shard, chain)
-    path.write_bytes(shards.encode(written(shard, verdicts), {}))
+    for sidecar in rejudging.finished(context, todo).values():
+        rejudging.check_measures(chain, sidecar)
+    again = rejudging.Rejudge(context, chain, {})
+    failed = sum(int(entry.counts.get("failed", 0)) for item in todo for entry in again(item))
     took = time.perf_counter() - began
-    print(f"{rows:,} stored results decided again in {took:.1f} s ({time.process_time() - cpu:.1f} s of CPU): "
-          f"{int(verdicts.failed.sum()):,} failed")  # fmt: skip
+    print(f"{rows:,} stored results in {len(todo)} shards decided again in {took:.1f} s "
+          f"({time.process_time() - cpu:.1f} s of CPU): {failed:,} failed")  # fmt: skip
     return took
 
 

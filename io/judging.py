@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from resplice.io import asking, ledger, refusals, results, sidecars
@@ -39,14 +40,18 @@ def shard_key(context: Context, item: Item) -> str:
     return f"{context.stage('validate')}/shards/{item.name}.parquet"
 
 
-def fingerprint_of(
-    context: Context, chain: ChainSpec, versions: Mapping[str, str], tar_sha256: str, video: Planned
-) -> str:
-    """Return the fingerprint of the results of a video."""
-    return fingerprint(
-        tar=tar_sha256, rows=video.rows_digest, columns=context.settings.database.columns,
-        chain=chain.deciding, versions=dict(versions), tools=sidecars.tools(),
-    )  # fmt: skip
+class Prints:
+    """Fingerprints of the results of videos: what all of them share is put into words once."""
+
+    def __init__(self, context: Context, chain: ChainSpec, versions: Mapping[str, str]) -> None:
+        columns = context.settings.database.columns
+        self._shared = provenance.plain(
+            {"columns": columns, "chain": chain.deciding, "versions": dict(versions), "tools": sidecars.tools()}
+        )
+
+    def of(self, tar_sha256: str, video: Planned) -> str:
+        """Return the fingerprint of a video whose tar has this digest."""
+        return fingerprint(tar=tar_sha256, rows=video.rows_digest, **self._shared)
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,10 @@ class Judge:
         self._stage = context.stage("validate")
         self._chain = chain or ChainSpec(())
         self._versions = dict(versions)
+
+    @cached_property
+    def _prints(self) -> Prints:
+        return Prints(self._context, self._chain, self._versions)
 
     def __call__(self, item: Item) -> Iterator[Entry]:
         """Validate every video of the item that is to do; what earlier processes achieved is kept."""
@@ -138,7 +147,7 @@ class Judge:
     ) -> tuple[Entry, list[Result]]:  # fmt: skip
         retry = self._context.settings.run.retry
         inputs = {"tar": remembered(before, "tar", source.tar.token) or [source.tar.token, source.tar.digest()]}
-        print_ = fingerprint_of(self._context, self._chain, self._versions, inputs["tar"][1], video)
+        print_ = self._prints.of(inputs["tar"][1], video)
         unchanged = before is not None and before.fingerprint == print_ and former is not None
         known = {row["segment_file"]: row for row in former or []} if unchanged else {}
         if before and unchanged and not any(result_again(r["status"], retry) for r in known.values()):

@@ -12,7 +12,7 @@ import pyarrow as pa
 from resplice.io import ledger, refusals, shards, sidecars
 from resplice.io.context import Context
 from resplice.io.engines import ChainSpec, asked_of
-from resplice.io.judging import fingerprint_of, shard_key
+from resplice.io.judging import Prints, shard_key
 from resplice.io.ledger import Entry
 from resplice.io.store import Store, mapped
 from resplice.io.work import Item
@@ -117,22 +117,22 @@ class Rejudge:
         shard = Shard(shards.open_file(store, key).read())
         table = _uniform(written(shard, judged(shard, deciders(self._chain))))
         versions = {**self._versions, **sidecar["engine_versions"]}
-        entries = [self._entry(item, number, versions, _statuses(table)) for number in range(len(item.videos))]
+        statuses = _statuses(table)
+        chosen = {name: versions.get(name, "") for name in self._chain.names}
+        prints = Prints(self._context, self._chain, chosen)
+        entries = [self._entry(item, number, prints, statuses) for number in range(len(item.videos))]
         data = shards.encode(table, self._context.run.metadata())
         self._publish(key, data, self._described(table, sidecar, versions))
         there = [entry for entry in entries if entry]
         ledger.save(store, self._stage, item.name, there)
         yield from there
 
-    def _entry(
-        self, item: Item, number: int, versions: Mapping[str, str], statuses: Mapping[str, Counter[str]]
-    ) -> Entry | None:
+    def _entry(self, item: Item, number: int, prints: Prints, statuses: Mapping[str, Counter[str]]) -> Entry | None:
         """Return the entry of a video under the new chain: `validate` with the same settings has nothing to do."""
         video, before = item.videos[number], item.before[number]
         if before is None or before.outcome != "done":
             return before
-        chosen = {name: versions.get(name, "") for name in self._chain.names}
-        print_ = fingerprint_of(self._context, self._chain, chosen, before.inputs["tar"][1], video)
+        print_ = prints.of(before.inputs["tar"][1], video)
         counts = {key: value for key, value in before.counts.items() if key not in ("passed", "failed", "error")}
         counts |= statuses.get(video.video_id, Counter())
         if (print_, counts) == (before.fingerprint, before.counts):
@@ -149,11 +149,11 @@ class Rejudge:
         outputs, there = sidecar["run_provenance"]["outputs"], sidecars.load(place.store, key)
         if there and there["run_provenance"]["outputs"] == {"shard": new} and former == new:
             return
-        for found in ({"shard": new, "former": former}, {"shard": new}):
-            outputs.clear()
-            outputs.update(found)
-            sidecars.write(place.store, key, sidecar)
-            refusals.put(place.store, key, data)
+        outputs.update(shard=new, former=former)
+        place.store.replace(key + sidecars.SUFFIX, provenance.jsonl([sidecar]), None)
+        refusals.put(place.store, key, data)
+        del outputs["former"]
+        sidecars.write(place.store, key, sidecar)
 
     def _described(self, table: pa.Table, former: Sidecar, versions: Mapping[str, str]) -> Sidecar:
         made = former["run_provenance"]
