@@ -16,6 +16,7 @@ from resplice.pipelines.documents_args import (
 )
 from resplice.pipelines.embedding_args import Embed, EmbedChunks, Gaps, Stale
 from resplice.pipelines.flags import Base, Common, NamedArgs, RunArgs, flag, workspace
+from resplice.pipelines.judging_args import Calibrate, Validate
 from resplice.transforms.records import Reason
 
 PLAN_REASONS = tuple(
@@ -62,15 +63,6 @@ class Pack(RunArgs):
     """Pack new videos as repair does, without a plan or a baseline."""
 
     videos: str | None = flag("File with the ids of the videos to pack, one a line.", required=True)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Validate(RunArgs):
-    """Validate the planned videos segment by segment."""
-
-    export_work: str | None = flag("Write the planned videos as work lists into this folder, and validate nothing.")
-    parts: int | None = flag("Number of work lists of --export-work; default: 1.", minimum=1)
-    from_: str | None = flag("Take the shards that others wrote to this folder or s3:// URL.", name="from")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -247,6 +239,7 @@ COMMANDS: dict[str, Command] = {
     "plan": Command("plan", Plan, f"resplice plan {RUN} --reason split_rows --limit 100", beam=True),
     "repair": Command("repair", Repair, f"resplice repair {RUN} --workers 4", beam=True),
     "validate": Command("validate", Validate, f"resplice validate {RUN} --retry all", beam=True),
+    "calibrate": Command("calibrate", Calibrate, f"resplice calibrate labels.csv {RUN} --precision 0.95"),
     "merge": Command("merge", Merge, f"resplice merge {RUN} --on-missing keep", beam=True),
     "verify": Command("verify", Verify, f"resplice verify {RUN}", beam=True),
     "finalize": Command("finalize", Finalize, f"resplice finalize {RUN} --apply", beam=True),

@@ -29,6 +29,7 @@ from resplice.pipelines.keys import KEYS
 from resplice.transforms import chunks, gaps, library, speech
 from resplice.transforms.coverage import Bucket
 from resplice.transforms.documents import SOURCES
+from resplice.transforms.kinds import KINDS
 from resplice.transforms.records import Reason
 from resplice.transforms.settings import Synthesis
 
@@ -314,6 +315,10 @@ def vocabulary(played: Played) -> set[str]:
     words |= {*index.COLUMNS, *settling.BAD, *(name for source in SOURCES for name in (*source.needed, *source.links))}
     words |= {documents_report.LATEST, documents_report.CONSISTENCY}
     words |= {*library.OWN, library.ARCHIVED, *gaps.State, *gaps.counts({}, library.Library({}))}
+    words |= {
+        word for kind in KINDS.values() for rule in kind.rules for word in (rule.reason, rule.setting, rule.measure)
+    }
+    words |= {"asr_text", *(f"margin_{name}" for name in KINDS["signal"].thresholds)}
     row = speech.row(1, 1, Synthesis(), [], 0, audio_path=None, audio_sha256=None, text_sha256=None)
     words |= {*chunks.NO_ENGINE, "chunk_paths", "default_voice", *keys(chunks.settled({"chunks": [row]}, {}, 1, ""))}
     for path in [*played.workspace.rglob("*.json"), played.folder / "results.manifest.json"]:
