@@ -13,11 +13,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from resplice.io import documents_facts, html, refusals, report, runstate, samples, synthesis_facts
+from resplice.io import corpus_facts, documents_facts, html, refusals, report, runstate, samples, synthesis_facts
 from resplice.io.context import Context
 from resplice.pipelines import launch
 from resplice.pipelines.config import Resolved
-from resplice.transforms import documents_page, provenance, recovery_page, synthesis_page
+from resplice.transforms import corpus_page, documents_page, provenance, recovery_page, synthesis_page
 from resplice.transforms.page import Page
 from resplice.transforms.records import Exit
 
@@ -53,7 +53,11 @@ def _recovery(context: Context, seconds: dict[str, float]) -> tuple[dict[str, An
     return facts, recovery_page.page(facts, rows, heard, _folder(context))
 
 
-JOBS: tuple[tuple[Any, Any], ...] = ((documents_facts, documents_page), (synthesis_facts, synthesis_page))
+JOBS: tuple[tuple[Any, Any], ...] = (
+    (documents_facts, documents_page),
+    (synthesis_facts, synthesis_page),
+    (corpus_facts, corpus_page),
+)
 """Of each further job, the module that knows a run of it and its facts, and the one that makes their page."""
 
 

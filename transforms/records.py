@@ -47,6 +47,12 @@ class Reason(StrEnum):
     RMS_TOO_HIGH = "rms_too_high"
     TOO_QUIET = "too_quiet"
     TOO_SHORT = "too_short"
+    # corpus
+    NO_FRAMES = "no_frames"
+    ODD_SIZE = "odd_size"
+    SIZE_UNKNOWN = "size_unknown"
+    SIZE_MISMATCH = "size_mismatch"
+    NO_REFERENCE = "no_reference"
     # finalize, undo
     CONFLICT = "conflict"
     # documents, in the order in which a row is checked
