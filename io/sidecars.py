@@ -110,8 +110,12 @@ def elapsed_s() -> float:
 
 
 def write(store: Store, artifact: str, sidecar: Mapping[str, Any]) -> None:
-    """Write the sidecar of an artifact, last of all."""
-    store.replace(artifact + SUFFIX, provenance.document(sidecar), None)
+    """Write the sidecar of an artifact, last of all. One that a loss of power takes away is written by the next run."""
+    data = provenance.document(sidecar)
+    if isinstance(store, LocalStore):
+        store.replace(artifact + SUFFIX, data, None, lasting=False)
+    else:
+        store.replace(artifact + SUFFIX, data, None)
 
 
 def write_to(path: Path, sidecar: Mapping[str, Any]) -> None:
