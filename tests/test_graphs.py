@@ -14,9 +14,11 @@ from test_jobs import JOBS, Build, context
 
 from resplice.io import snapshots, work
 from resplice.io.context import Context
+from resplice.io.extracting import File, Task
 from resplice.io.journal import Effect, Line
-from resplice.pipelines import finalize, merge, repair
+from resplice.pipelines import corpus, corpus_bvi_dvc, finalize, merge, repair
 from resplice.transforms import checkup
+from resplice.transforms.corpus_rows import Labels
 
 __all__ = ["context"]
 PAR_DO, GROUP, MIN_RAM = primitives.PAR_DO, primitives.GROUP_BY_KEY, resource_hints.MIN_RAM_BYTES
@@ -44,12 +46,28 @@ def build_finalize(pipeline: Any, context: Context) -> Any:
     return finalize.build(pipeline, context, "finalize", [Effect(line, line.before) for line in lines])
 
 
+def units(count: int) -> list[Task]:
+    files = (File("/a folder/of a long name" * 4, "0" * 64, "1-2-3-4"),) * 2
+    return [Task(f"unit-{number}", files, {"source": "s", "fps": "25"}) for number in range(count)]
+
+
+def build_corpus(pipeline: Any, context: Context) -> Any:
+    return corpus.build(pipeline, context, "full-features", units(3), len)
+
+
+def build_logs(pipeline: Any, context: Context) -> Any:
+    labels = Labels("libx264", "fast", 35, "yuv420p", "vmaf_v0.6.1", "r", "t")
+    return corpus_bvi_dvc.build(pipeline, context, units(300), labels)
+
+
 BUILDS: dict[str, Build] = {
     **{job: build for job, (build, _, _) in JOBS.items()},
     "pack": build_pack,
     "merge: adopt": build_adopt,
     "finalize: examine": build_examine,
     "finalize: change": build_finalize,
+    "corpus": build_corpus,
+    "corpus bvi-dvc": build_logs,
 }
 SHUFFLES = {
     "baseline": {"Inventory/Spread", "CountHistory/Spread", "Freeze/Group"},
@@ -64,6 +82,8 @@ SHUFFLES = {
     "verify": {"IndexResults/Spread", "Cover/Group", "Counts/Gather"},
     "finalize: examine": {"Examine/Spread", "Examined/Gather"},
     "finalize: change": {"ReplaceTars/Spread", "SetStatuses/Spread", "Outcomes/Gather"},
+    "corpus": {"Extract/Spread"},
+    "corpus bvi-dvc": {"Read/Spread"},
 }
 """Job → its steps that shuffle: work items are spread, keys grouped, records for the driver gathered in parts."""
 HEAVY = ("repair", "pack", "validate")
@@ -80,6 +100,8 @@ OF_SMALL_ELEMENTS = [
     "verify",
     "finalize: examine",
     "finalize: change",
+    "corpus",
+    "corpus bvi-dvc",
 ]
 
 
