@@ -172,6 +172,12 @@ def test_every_frame_counts_where_the_rate_varies(here: Path) -> None:
     assert table("k.parquet").num_rows == counted(path) == 12
 
 
+def test_a_header_without_a_count_of_frames_is_no_failure(here: Path) -> None:
+    path = here / "k/KoNViD_1k_videos/live.mp4"
+    video(path, "64x48", 7, 25, "-movflags", "frag_keyframe+empty_moov+default_base_moof")
+    assert pairs() == 0 and failed() == {} and table("k.parquet").num_rows == 7
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
