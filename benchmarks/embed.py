@@ -103,7 +103,9 @@ def resume(folder: Path, count: int) -> None:
              "run_id": "r"} for key in keys[start : start + 100]
         ]  # fmt: skip
         made = [random.normal(0, 1, 120).astype(np.float32) for _ in rows]
-        out.create(f"000001-r/{start // 100:05d}-{'0' * 12}.parquet", vectors.encode(rows, made, False, False, metadata))
+        out.create(
+            f"000001-r/{start // 100:05d}-{'0' * 12}.parquet", vectors.encode(rows, made, False, False, metadata)
+        )
     checkpoint = {"version": 1, "completed_paths": keys, "failed_paths": []}
     (folder / "data/embed_checkpoint.json").write_bytes(document(checkpoint))
     for _ in range(3):

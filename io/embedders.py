@@ -139,7 +139,8 @@ class LogMel:
         fbank = kaldi_native_fbank.OnlineFbank(self._options)
         fbank.accept_waveform(self.sample_rate, window * np.float32(32768))
         fbank.input_finished()
-        return np.stack([fbank.get_frame(number) for number in range(fbank.num_frames_ready)])
+        frames = [fbank.get_frame(number) for number in range(fbank.num_frames_ready)]
+        return np.concatenate(frames).reshape(-1, cepstra.BANDS)
 
 
 class Onnx:

@@ -215,19 +215,13 @@ _MOST = 1000
 
 def build(pipeline: Any, work: Job, work_items: Sequence[Item]) -> Any:
     """Compose the pipeline: items are inferred one by one by RunInference, and published."""
-    import apache_beam as beam
-
     from resplice.transforms.steps import Infer, source
 
     context = work.context
     listed = spans.write(context, STAGE, "items", map(asdict, work_items), Item.from_json)
     memory_mb = checkup.needed_mb(1, context.settings.run.memory_mb)
-    return (
-        pipeline
-        | "Items" >> source(listed.spans, memory_mb)
-        | "Embed" >> Infer(Load(work, listed.lines), "Infer", memory_mb)
-        | "Publish" >> beam.FlatMap(Publish(work))
-    )
+    embed_ = Infer(Load(work, listed.lines), Publish(work), "Publish", memory_mb)
+    return pipeline | "Items" >> source(listed.spans, memory_mb) | "Embed" >> embed_
 
 
 def finish(

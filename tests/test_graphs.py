@@ -62,11 +62,12 @@ SHUFFLES = {
     "merge": {"Drift/Spread", "Index/Spread", "Replace/Group", "Replacements/Gather"},
     "merge: adopt": {"Adopt/Spread", "Adopted/Gather"},
     "verify": {"IndexResults/Spread", "Cover/Group", "Counts/Gather"},
+    "embed": {"Embed/Spread"},
     "finalize: examine": {"Examine/Spread", "Examined/Gather"},
     "finalize: change": {"ReplaceTars/Spread", "SetStatuses/Spread", "Outcomes/Gather"},
 }
 """Job → its steps that shuffle: work items are spread, keys grouped, records for the driver gathered in parts."""
-HEAVY = ("repair", "pack", "validate")
+HEAVY = ("repair", "pack", "validate", "embed")
 OF_SMALL_ELEMENTS = [
     "baseline",
     "plan",
@@ -78,6 +79,7 @@ OF_SMALL_ELEMENTS = [
     "merge",
     "merge: adopt",
     "verify",
+    "embed",
     "finalize: examine",
     "finalize: change",
 ]

@@ -11,15 +11,18 @@ import pytest
 from apache_beam.pipeline import PipelineVisitor
 from corpus import Corpus
 
-from resplice.io import judging, merging, snapshots, work
+from resplice.io import embedders, judging, merging, snapshots, work
 from resplice.io.context import Context
+from resplice.io.embedding import Job
 from resplice.io.engines import chain_of
 from resplice.io.inventory import Inventory
 from resplice.io.merging import CheckDrift
 from resplice.io.store import Place
-from resplice.pipelines import baseline, exchange, merge, plan, repair, validate, verify
+from resplice.pipelines import baseline, embed, exchange, merge, plan, repair, validate, verify
 from resplice.pipelines.config import resolve
+from resplice.transforms.embedding import Unit, items
 from resplice.transforms.provenance import Run
+from resplice.transforms.windows import Windows
 
 LISTED = "listed.arrow"
 Build = Callable[[Any, Context], Any]
@@ -95,6 +98,13 @@ def build_verify(pipeline: Any, context: Context) -> Any:
     return verify.build(pipeline, context, world, verify.live_now(context, latest), stands)
 
 
+def build_embed(pipeline: Any, context: Context) -> Any:
+    choice = embedders.choose(context.settings.embed, context.settings.store)
+    job = Job(context, choice, Windows(), Place(f"{context.workspace.url}/shards"), 1)
+    units = [Unit(f"/music/{number}.flac", f"/music/{number}.flac", f"{number:064}") for number in range(250)]
+    return embed.build(pipeline, job, items(units, {unit.key for unit in units}, {}, 100, ""))
+
+
 JOBS: dict[str, tuple[Build, tuple[str, ...], tuple[str, ...]]] = {
     "baseline": (
         build_baseline,
@@ -111,6 +121,7 @@ JOBS: dict[str, tuple[Build, tuple[str, ...], tuple[str, ...]]] = {
         ("Drift/Check", "Index/Spread", "Index/Index", "Replace/Group", "Replace/Decide"),
         ("Shards",),
     ),
+    "embed": (build_embed, ("Embed/Spread", "Embed/Infer", "Embed/Publish"), ("Items",)),
     "verify": (
         build_verify,
         ("IndexResults/Index", "Cover/Group", "Cover/Place"),

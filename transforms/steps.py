@@ -59,24 +59,29 @@ class Work(beam.PTransform):  # type: ignore[misc]
 
 
 class Infer(beam.PTransform):  # type: ignore[misc]
-    """Spread work items over the workers and infer something of each with a model by RunInference: item → result.
+    """Spread work items over the workers, infer something of each with a model by RunInference, and do with it what is
+    to be done in the same process: item → what was inferred → records.
 
     `load` gives the function of an item, which has the model; it is called once a process. A failure of one part of an
     item is for that function to keep to it: RunInference would fail whole batches. `memory_mb`: see `Work`.
     """
 
-    def __init__(self, load: Callable[[], Callable[[Any], Any]], title: str, memory_mb: int = 0) -> None:
+    def __init__(
+        self, load: Callable[[], Callable[[Any], Any]], then: Callable[[Any], Iterable[Any]], title: str,
+        memory_mb: int = 0,
+    ) -> None:  # fmt: skip
         super().__init__()
         self._load = load
+        self._then = then
         self._title = title
         _hinted(self, memory_mb)
 
     def expand(self, items: beam.PCollection) -> beam.PCollection:
-        """Return the results of all items."""
+        """Return the records of all items."""
         from apache_beam.ml.inference.base import RunInference
 
-        told = self._title >> RunInference(_handler(self._load))
-        return items | "Spread" >> beam.Reshuffle() | told | "Results" >> beam.Map(_result)
+        inferred = items | "Spread" >> beam.Reshuffle() | "Infer" >> RunInference(_handler(self._load))
+        return inferred | self._title >> beam.FlatMap(_Of(self._then))
 
 
 def _handler(load: Callable[[], Callable[[Any], Any]]) -> Any:
@@ -97,8 +102,14 @@ def _handler(load: Callable[[], Callable[[Any], Any]]) -> Any:
     return Handler()
 
 
-def _result(predicted: Any) -> Any:
-    return predicted.inference
+class _Of:
+    """A function of what RunInference predicted."""
+
+    def __init__(self, then: Callable[[Any], Iterable[Any]]) -> None:
+        self._then = then
+
+    def __call__(self, predicted: Any) -> Iterable[Any]:
+        return self._then(predicted.inference)
 
 
 class JoinByKey(beam.PTransform):  # type: ignore[misc]
