@@ -133,9 +133,9 @@ BROKEN: dict[str, tuple[str, Callable[[Path], object], tuple[str, ...], State, s
     "no engine at all": (
         "engines", untouched, ('validate.engines=["nobody"]',), State.FAILED, "none of them can be used", "[validate]",
     ),
-    "an engine of a later version": (
-        "engines", untouched, ('validate.engines=["signal", "asr"]',), State.ABSENT, "not part of this version",
-        "leave it out",
+    "an engine without its model": (
+        "engines", untouched, ('validate.engines=["signal", "asr"]',), State.FAILED, "model is not set",
+        "[validate.asr]",
     ),
     "an engine that nobody installed": (
         "engines", untouched, ('validate.engines=["nobody", "signal"]',), State.ABSENT, "not installed: skipped",

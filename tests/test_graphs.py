@@ -14,8 +14,9 @@ from test_jobs import JOBS, Build, context
 
 from resplice.io import snapshots, work
 from resplice.io.context import Context
+from resplice.io.engines import ChainSpec
 from resplice.io.journal import Effect, Line
-from resplice.pipelines import finalize, merge, repair
+from resplice.pipelines import finalize, merge, rejudge, repair
 from resplice.transforms import checkup
 
 __all__ = ["context"]
@@ -44,9 +45,15 @@ def build_finalize(pipeline: Any, context: Context) -> Any:
     return finalize.build(pipeline, context, "finalize", [Effect(line, line.before) for line in lines])
 
 
+def build_rejudge(pipeline: Any, context: Context) -> Any:
+    items = work.items(context, "validate", work.planned(context))
+    return rejudge.build(pipeline, context, items, ChainSpec((("signal", ()),)), {})
+
+
 BUILDS: dict[str, Build] = {
     **{job: build for job, (build, _, _) in JOBS.items()},
     "pack": build_pack,
+    "validate --rejudge": build_rejudge,
     "merge: adopt": build_adopt,
     "finalize: examine": build_examine,
     "finalize: change": build_finalize,
@@ -58,6 +65,7 @@ SHUFFLES = {
     "pack": {"Rebuild/Spread"},
     "validate": {"Validate/Spread"},
     "validate --export-work": {"Describe/Spread"},
+    "validate --rejudge": {"Rejudge/Spread"},
     "validate --from": {"ReadGiven/Spread", "Take/Group", "NotTaken/Gather"},
     "merge": {"Drift/Spread", "Index/Spread", "Replace/Group", "Replacements/Gather"},
     "merge: adopt": {"Adopt/Spread", "Adopted/Gather"},
@@ -76,6 +84,7 @@ OF_SMALL_ELEMENTS = [
     "validate",
     "validate --export-work",
     "validate --from",
+    "validate --rejudge",
     "merge",
     "merge: adopt",
     "verify",
