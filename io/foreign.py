@@ -161,7 +161,7 @@ class Take:
                     "video_id": video, "segment_file": row["segment_file"], "db_segment_file": name.segment_file,
                     "row_id": name.id, "split_index": results.split_index(name.segment), "status": row["status"],
                     "reasons": row["reasons"] or [], "engine": row["engine"] or "foreign", "attempts": 1,
-                    "run_id": self._context.run.id, "detail": None, **measures,
+                    "run_id": self._context.run.id, "detail": None, "engine_versions": [], **measures,
                 }  # fmt: skip
 
     def _refused(self, video: str, given: tuple[int, int, dict[str, Any]], reason: Reason, why: str) -> dict[str, Any]:

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
-from resplice.io import ledger, pool, refusals, results, sidecars
+from resplice.io import asking, ledger, refusals, results, sidecars
 from resplice.io.context import Context
+from resplice.io.costs import Spent
 from resplice.io.engines import ChainSpec, Judged
 from resplice.io.inventory import read_names
 from resplice.io.ledger import Entry, remembered
 from resplice.io.rebuild import old_tar
 from resplice.io.rows import Row
-from resplice.io.sandbox import Sandbox
 from resplice.io.store import Changed, Place
 from resplice.io.tars import Member
 from resplice.io.tarstate import RAW, TRANSCRIBED, OpenTar, open_tar, opened
@@ -22,6 +23,7 @@ from resplice.io.values import shown
 from resplice.io.work import Item, Planned
 from resplice.transforms import audit, provenance
 from resplice.transforms.affected import UNREADABLE
+from resplice.transforms.again import with_video_reasons
 from resplice.transforms.audit import RowName
 from resplice.transforms.names import stem
 from resplice.transforms.provenance import fingerprint
@@ -36,6 +38,20 @@ Result = dict[str, Any]
 def shard_key(context: Context, item: Item) -> str:
     """Return the key of an item's shard; it depends on the plan alone."""
     return f"{context.stage('validate')}/shards/{item.name}.parquet"
+
+
+class Prints:
+    """Fingerprints of the results of videos: what all of them share is put into words once."""
+
+    def __init__(self, context: Context, chain: ChainSpec, versions: Mapping[str, str]) -> None:
+        columns = context.settings.database.columns
+        self._shared = provenance.plain(
+            {"columns": columns, "chain": chain.deciding, "versions": dict(versions), "tools": sidecars.tools()}
+        )
+
+    def of(self, tar_sha256: str, video: Planned) -> str:
+        """Return the fingerprint of a video whose tar has this digest."""
+        return fingerprint(tar=tar_sha256, rows=video.rows_digest, **self._shared)
 
 
 @dataclass(frozen=True)
@@ -56,6 +72,10 @@ class Judge:
         self._stage = context.stage("validate")
         self._chain = chain or ChainSpec(())
         self._versions = dict(versions)
+
+    @cached_property
+    def _prints(self) -> Prints:
+        return Prints(self._context, self._chain, self._versions)
 
     def __call__(self, item: Item) -> Iterator[Entry]:
         """Validate every video of the item that is to do; what earlier processes achieved is kept."""
@@ -127,17 +147,18 @@ class Judge:
     ) -> tuple[Entry, list[Result]]:  # fmt: skip
         retry = self._context.settings.run.retry
         inputs = {"tar": remembered(before, "tar", source.tar.token) or [source.tar.token, source.tar.digest()]}
-        print_ = self._fingerprint(inputs["tar"][1], video)
+        print_ = self._prints.of(inputs["tar"][1], video)
         unchanged = before is not None and before.fingerprint == print_ and former is not None
         known = {row["segment_file"]: row for row in former or []} if unchanged else {}
         if before and unchanged and not any(result_again(r["status"], retry) for r in known.values()):
             return before, list(known.values())
         kept = {name: row for name, row in known.items() if not result_again(row["status"], retry)}
-        made = self._segments(video, rows, names, source, kept)
+        spent = Spent(before.counts if before and unchanged else {})
+        made = self._segments(video, rows, names, source, kept, spent)
         if retry == ALL and _differ(known.values(), made):
             raise RuntimeError(f"{video.video_id}: the same inputs gave other results: an engine is not deterministic")
         seconds = sum(row.get("duration_s") or 0.0 for row in made)
-        counts: dict[str, float] = {"segments": len(made), "seconds": round(seconds, 3)}
+        counts: dict[str, float] = {"segments": len(made), "seconds": round(seconds, 3), **spent.counts}
         for row in made:
             counts[row["status"]] = counts.get(row["status"], 0) + 1
         entry = Entry(video.video_id, "done", print_, self._context.run.seq, at=provenance.now(), inputs=inputs,
@@ -171,51 +192,24 @@ class Judge:
             except Changed:
                 raise Refusal(Reason.DRIFTED, f"{key} changed while it was read") from None
 
-    def _fingerprint(self, tar_sha256: str, video: Planned) -> str:
-        return fingerprint(
-            tar=tar_sha256, rows=video.rows_digest, columns=self._context.settings.database.columns,
-            chain=self._chain, versions=self._versions, tools=sidecars.tools(),
-        )  # fmt: skip
-
     def _segments(
-        self, video: Planned, rows: list[Row], names: list[RowName], source: Source, kept: Mapping[str, Result]
-    ) -> list[Result]:
+        self, video: Planned, rows: list[Row], names: list[RowName], source: Source, kept: Mapping[str, Result],
+        spent: Spent,
+    ) -> list[Result]:  # fmt: skip
         """Judge the segments in stem order, those in `kept` excepted; then add what only neighbours show."""
         by_id = {row.id: row for row in rows}
         settings = self._context.settings
-        made: list[Result] = []
-        with pool.borrowed(settings.run.timeout_s, settings.run.memory_mb) as sandbox:
-            for segment, name in audit.in_stem_order(names):
-                row = kept.get(stem(segment))
-                if row is None:
-                    judged = self._judge(sandbox, source.tar, source.members[segment], by_id[name.id])
-                    row = self._result(video, segment, name, judged)
-                made.append(row)
+        order = [(segment, name) for segment, name in audit.in_stem_order(names)]
+        todo = [(source.members[segment], by_id[name.id]) for segment, name in order if stem(segment) not in kept]
+        verdicts = asking.judged(self._context, self._chain, source.tar, todo)
+        for judged in verdicts:
+            spent.take(judged.spent)
+        fresh = iter(verdicts)
+        made = [kept.get(stem(segment)) or self._result(video, segment, name, next(fresh)) for segment, name in order]
         if "signal" not in self._chain.names:
             return made
         found = video_reasons([row if "pcm_md5" in row else None for row in made], settings.validate.signal)
-        return [results.with_video_reasons(row, reasons) for row, reasons in zip(made, found, strict=True)]
-
-    def _judge(self, sandbox: Sandbox, tar: OpenTar, member: Member, row: Row) -> Judged:
-        """Judge one segment in the killable worker; its death is an error of this segment alone."""
-        limit = self._context.settings.run.memory_mb << 19
-        if member.size > limit:
-            detail = f"flac_too_large: {member.size} bytes, {limit} allowed; raise run.memory_mb"
-            return Judged("failed", ("undecodable",), "decode", 0, detail=detail)
-        try:
-            judged: Judged = sandbox.call(
-                "resplice.io.engines:judge_segment", tar.read(member), self._row(row), self._chain, limit
-            )
-            return judged
-        except Refusal as refusal:
-            engine = self._chain.names[0] if len(self._chain.names) == 1 else ""
-            return Judged("error", (str(refusal.reason),), engine, len(self._chain.names), detail=refusal.detail)
-
-    def _row(self, row: Row) -> dict[str, Any]:
-        """Return what engines see of a row: every column, and our own names for the mapped ones."""
-        ours = vars(self._context.settings.database.columns)
-        mapped = {name: row.columns.get(theirs) for name, theirs in ours.items() if theirs}
-        return {**row.columns, **mapped, "transcription": row.transcription, "duration_s": row.duration_s}
+        return [with_video_reasons(row, reasons) for row, reasons in zip(made, found, strict=True)]
 
     def _result(self, video: Planned, segment: Segment, name: RowName, judged: Judged) -> Result:
         return {
@@ -230,6 +224,7 @@ class Judge:
             "attempts": judged.attempts,
             "run_id": self._context.run.id,
             "detail": judged.detail or None,
+            "engine_versions": [f"{engine} {self._versions[engine]}" for engine in judged.asked],
             **{measure: value for measure, value in judged.measures.items() if value is not None},
         }
 

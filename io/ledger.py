@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from resplice.io import conditional, documents
@@ -119,7 +119,7 @@ def save(store: Store, stage: str, item: str, entries: Iterable[Entry]) -> None:
         latest: dict[str, Entry] = {}
         _take(latest, _parsed(store, key, before))
         _take(latest, mine)
-        return provenance.jsonl(asdict(latest[unit]) for unit in sorted(latest))
+        return provenance.jsonl(vars(latest[unit]) for unit in sorted(latest))
 
     conditional.update(store, key, entered)
 

@@ -11,6 +11,7 @@ import io
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -34,8 +35,13 @@ class LibraryFile:
 
     @classmethod
     def at(cls, path: str, options: StoreOptions | None = None, scratch: str = "") -> LibraryFile:
-        """Return the one at a native path or URL, relative to the current folder; `scratch`: of a dry run."""
+        """Return the one at a native path or URL, relative to the current folder; `scratch`: of a dry run.
+
+        UserError for a folder.
+        """
         real = path if path.startswith(S3) else os.path.realpath(path)  # a link to it stays a link
+        if Path(real).is_dir():
+            raise UserError(f"--library {path} is a folder; name the file in it, e.g. meta.json")
         place, key = within(real, options or StoreOptions())
         return cls(replace(place, scratch=scratch), key)
 
@@ -49,8 +55,13 @@ class LibraryFile:
         return self.place.store.head(self.name) is not None
 
     def read(self) -> Library:
-        """Return what it holds; an empty library if there is no file. UserError (exit 2) for what is no library."""
-        return self._parsed(content(self.place.store, self.name)[0] if self.exists() else None)
+        """Return what it holds; an empty library if there is no file. UserError (exit 2) for what is no library, or
+        cannot be read.
+        """
+        try:
+            return self._parsed(content(self.place.store, self.name)[0] if self.exists() else None)
+        except OSError as error:
+            raise UserError(f"{self.where} cannot be read: {error.strerror or error}; it is left as it is") from None
 
     def _parsed(self, data: bytes | None) -> Library:
         if data is None:

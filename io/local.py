@@ -108,8 +108,11 @@ class LocalStore:
         sync_folder(target.parent)
         return True
 
-    def replace(self, key: str, data: bytes | Path, token: str | None) -> bool:
-        """Write a file if its version is still `token`, under a lock on its folder."""
+    def replace(self, key: str, data: bytes | Path, token: str | None, lasting: bool = True) -> bool:
+        """Write a file if its version is still `token`, under a lock on its folder.
+
+        Not `lasting`: a loss of power may take its name away again, but never leave it torn.
+        """
         target = self._root / key
         with self._temporary(target, data) as temporary, _locked(target.parent):
             if token is not None:
@@ -117,7 +120,8 @@ class LocalStore:
                 if (head.token if head else "") != token or target.is_dir():
                     return False
             temporary.replace(target)
-        sync_folder(target.parent)
+        if lasting:
+            sync_folder(target.parent)
         return True
 
     def copy(self, source: str, key: str) -> None:

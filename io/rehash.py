@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ class Difference:
 
 
 def load(path: str, options: StoreOptions) -> dict[str, Any]:
-    """Return `run_provenance` of a sidecar. UserError (exit 2) if the file is none."""
+    """Return a sidecar. UserError (exit 2) if the file is none."""
     try:
         place, key = _object(path, options)
         value = json.loads(Path(path).read_bytes() if place.local else place.store.read(key))
@@ -41,7 +41,7 @@ def load(path: str, options: StoreOptions) -> dict[str, Any]:
         raise UserError(
             f"{path} is no sidecar: it has no run_provenance with inputs and outputs; give a .manifest.json"
         )
-    return run
+    return value  # type: ignore[no-any-return]
 
 
 def entries(value: Any, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -57,9 +57,9 @@ def entries(value: Any, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
             yield from entries(part, f"{name}[{number}]")
 
 
-def described_now(path: str, options: StoreOptions) -> dict[str, Any]:
-    """Return the description of an object, a local file or a folder as it is now; what cannot be read has `error` for a
-    kind.
+def described_now(path: str, options: StoreOptions, without: Sequence[str] = ()) -> dict[str, Any]:
+    """Return the description of an object, a local file or a folder (`without` what is not of it) as it is now; what
+    cannot be read has `error` for a kind.
     """
     place, key = _object(path, options)
     if not place.local:
@@ -68,7 +68,7 @@ def described_now(path: str, options: StoreOptions) -> dict[str, Any]:
     there = Path(path)
     try:
         if there.is_dir():
-            return sidecars.described_folder(there)
+            return sidecars.described_folder(there, without=without)
         if not there.is_file():
             return {"exists": there.exists(), "kind": "other" if there.exists() else "missing"}
         return {"exists": True, "kind": "file", "bytes": there.stat().st_size, "sha256": sidecars.file_digest(there)}
@@ -84,7 +84,7 @@ def _object(path: str, options: StoreOptions) -> tuple[Place, str]:
 
 def differences(name: str, said: dict[str, Any], options: StoreOptions) -> list[Difference]:
     """Return where a file or folder differs from its description; one that is gone, or of another kind, only there."""
-    now = described_now(said["path"], options)
+    now = described_now(said["path"], options, said.get("without", ()))
     wrong = [
         Difference(name, said["path"], field, said[field], now.get(field))
         for field in _COMPARED

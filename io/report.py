@@ -10,7 +10,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from resplice.io import ledger, refusals, runs, runstate, shards
+from resplice.io import costs, ledger, refusals, runs, runstate, shards
+from resplice.io import engines as engines_
 from resplice.io.context import Context
 from resplice.io.gather import gathered
 from resplice.io.refusals import Refused
@@ -43,6 +44,7 @@ def facts(context: Context, seconds: dict[str, float]) -> dict[str, Any]:
         "changes": _changes(context, work, coverage, flow) if coverage and flow is not None else None,
         "hours": _hours(context, work, plan) if plan else None,
         "results": _results(context, work),
+        "calibration": runstate.document(context, "validate", "calibration.json"),
         "refused": sum(len(runstate.refused(context, name)) for name in STAGES),
         "time": {"at": provenance.now(), **time_spent(context, seconds)},
     }
@@ -126,6 +128,7 @@ def _results(context: Context, work: Sequence[Planned]) -> dict[str, Any] | None
     store = context.workspace.store
     keys = [head.key for head in store.list(f"{context.stage('validate')}/shards/") if head.key.endswith(".parquet")]
     wanted = ["video_id", "status", "reasons", "engine", *(c.measure.column for c in counted)]
+    entries = ledger.load(store, context.stage("validate"))
     for key in keys:
         file = shards.open_file(store, key)
         there = [name for name in wanted if name in file.schema_arrow.names]
@@ -145,6 +148,8 @@ def _results(context: Context, work: Sequence[Planned]) -> dict[str, Any] | None
         "statuses": dict(sorted(statuses.items())),
         "reasons": dict(sorted(reasons.items())),
         "engines": dict(sorted(engines.items())),
+        "costs": costs.total(entry for video in work if (entry := entries.get(video.video_id))),
+        "skipped": [name for name in context.settings.validate.engines if engines_.absent(name)],
         "hours": round(seconds / 3600, 4),
         "distributions": [asdict(histogram) for histogram in drawn],
     }

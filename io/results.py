@@ -11,7 +11,6 @@ from resplice.io import shards
 from resplice.io.store import Store
 from resplice.transforms.records import Segment
 from resplice.transforms.signal import MEASURES
-from resplice.transforms.verdict import VIDEO_REASONS
 
 BASE: dict[str, pa.DataType] = {
     "video_id": pa.string(),
@@ -25,6 +24,7 @@ BASE: dict[str, pa.DataType] = {
     "attempts": pa.int64(),
     "run_id": pa.string(),
     "detail": pa.string(),
+    "engine_versions": pa.list_(pa.string()),
 }
 _WHOLE = frozenset({"sample_rate", "channels", "chars"})
 
@@ -48,16 +48,6 @@ def read(store: Store, key: str) -> list[dict[str, Any]]:
     """Return the rows of a shard, without the measures that are null."""
     rows = shards.open_file(store, key).read().to_pylist()
     return [{name: value for name, value in row.items() if value is not None or name in BASE} for row in rows]
-
-
-def with_video_reasons(row: dict[str, Any], found: Iterable[str]) -> dict[str, Any]:
-    """Return a row with what only its neighbours show in place of what they showed before, and the status it gives."""
-    own = [reason for reason in row["reasons"] if reason not in VIDEO_REASONS]
-    status = row["status"]
-    if status == "failed" and not own and row["reasons"]:
-        status = "passed"
-    reasons = [*own, *found]
-    return {**row, "reasons": reasons, "status": "failed" if status == "passed" and reasons else status}
 
 
 def _measure_type(name: str) -> pa.DataType:

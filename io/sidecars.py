@@ -1,4 +1,17 @@
-"""The evidence beside an artifact: `<artifact>.manifest.json`, written last; an artifact without it is unfinished."""
+"""The evidence beside an artifact: `<artifact>.manifest.json`, written last; an artifact without it is unfinished.
+
+A job describes what it read and what it made, and writes the rest with one call:
+
+    content = sidecars.content(context, "library", stats={"entries": 3}, refused=lines, dims=144,
+                               inputs={"music": sidecars.described_folder(root, Memory(context.workspace, str(root)))},
+                               outputs={"library": sidecars.described_file(path)})
+    sidecars.write(place.store, key, content)       # beside an object of a store; or sidecars.write_to(path, content)
+
+`described` and `known` tell of an object of a store, `described_file` and `described_folder` of local ones; a list of
+them is a line for each shard of an artifact of many. `resplice.io.remembered` spares hashing what has not changed.
+Keywords of `content` are further fields; `schema=` and `tools=` take the place of the usual ones. `manifest verify`
+hashes what is described at any depth of `inputs` and `outputs`; other values are left as they are.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +29,12 @@ from typing import IO, Any
 
 from resplice.io import documents
 from resplice.io.context import Context
+from resplice.io.local import LocalStore
 from resplice.io.store import Place, Store, sha256_of
+from resplice.io.trees import described_folder as described_folder
+from resplice.io.trees import file_digest as file_digest
 from resplice.transforms import provenance
+from resplice.transforms.records import Damage
 
 SUFFIX = ".manifest.json"
 _SCHEMA = "resplice-{kind}-manifest-v1"
@@ -44,23 +61,9 @@ def known(place: Place, key: str, sha256: str, size: int) -> dict[str, Any]:
     return {"path": place.path(key), "exists": True, "kind": "file", "sha256": sha256, "bytes": size}
 
 
-def described_folder(path: Path) -> dict[str, Any]:
-    """Return what a sidecar says of a local folder: all its files, as one tree."""
-    files = sorted((p for p in path.rglob("*") if p.is_file()), key=lambda p: p.relative_to(path).as_posix().encode())
-    tree = hashlib.sha256()
-    total = 0
-    for file in files:
-        size = file.stat().st_size
-        tree.update(f"{file.relative_to(path).as_posix()}\t{size}\t{file_digest(file)}\n".encode())
-        total += size
-    return {"path": str(path), "exists": path.exists(), "kind": "directory", "files": len(files), "bytes": total,
-            "tree_sha256": tree.hexdigest()}  # fmt: skip
-
-
-def file_digest(path: Path) -> str:
-    """Return the SHA-256 of a local file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def described_file(path: Path) -> dict[str, Any]:
+    """Return what a sidecar says of a local file, which is there."""
+    return known(Place(str(path.parent)), path.name, file_digest(path), path.stat().st_size)
 
 
 def digest(store: Store, key: str) -> str:
@@ -105,18 +108,42 @@ def content(
         },
         "code": code(),
         "tools": tools(),
-        "environment": environment(),
+        "environment": {**environment(), "cwd": run.cwd},
         "settings_sha256": run.settings,
         "run_id": run.id,
         "started_at": run.started_at,
-        "elapsed_s": round(time.monotonic() - _STARTED, 3),
+        "elapsed_s": elapsed_s(),
         **fields,
     }
 
 
+def elapsed_s() -> float:
+    """Return the seconds since this process began."""
+    return round(time.monotonic() - _STARTED, 6)
+
+
 def write(store: Store, artifact: str, sidecar: Mapping[str, Any]) -> None:
-    """Write the sidecar of an artifact, last of all."""
-    store.replace(artifact + SUFFIX, provenance.document(sidecar), None)
+    """Write the sidecar of an artifact, last of all. One that a loss of power takes away is written by the next run."""
+    data = provenance.document(sidecar)
+    if isinstance(store, LocalStore):
+        store.replace(artifact + SUFFIX, data, None, lasting=False)
+    else:
+        store.replace(artifact + SUFFIX, data, None)
+
+
+def write_to(path: Path, sidecar: Mapping[str, Any]) -> None:
+    """Write a sidecar to a local file of any name, last of all."""
+    LocalStore(str(path.parent)).replace(path.name, provenance.document(sidecar), None)
+
+
+def read(path: Path) -> dict[str, Any] | None:
+    """Return the sidecar in a local file of any name; None if there is none that can be read."""
+    try:
+        sidecar = documents.parse(path.read_bytes())
+        run = sidecar["run_provenance"]
+        return sidecar if isinstance(run["inputs"], dict) and isinstance(run["outputs"], dict) else None
+    except (OSError, Damage, KeyError, TypeError):
+        return None
 
 
 def exists(store: Store, artifact: str) -> bool:

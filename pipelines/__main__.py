@@ -76,7 +76,7 @@ def _run(name: str, args: Common, rest: list[str]) -> int:
     if command.beam:
         with _starting(name, quiet=args.quiet):
             argv = _beam_argv(command.args, rest, resolved)
-        if isinstance(args, NamedArgs) and not args.quiet:
+        if isinstance(args, NamedArgs) and args.run_id and not args.quiet:
             print(f"{name}: run {args.run_id} in {resolved.settings.corpus.workspace}", file=sys.stderr, flush=True)
     job = importlib.import_module(f"resplice.pipelines.{command.module}")
     return int(job.run(args, resolved, argv))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from resplice.pipelines import corpus_args as corpora
 from resplice.pipelines.documents_args import (
     Documents,
     DocumentsFind,
@@ -16,6 +17,7 @@ from resplice.pipelines.documents_args import (
 )
 from resplice.pipelines.embedding_args import Embed, EmbedChunks, Gaps, Stale
 from resplice.pipelines.flags import Base, Common, NamedArgs, RunArgs, flag, workspace
+from resplice.pipelines.judging_args import Calibrate, Validate
 from resplice.transforms.records import Reason
 
 PLAN_REASONS = tuple(
@@ -31,7 +33,7 @@ PLAN_REASONS = tuple(
     )
 )
 STAGES = ("baseline", "plan", "repair", "pack", "validate", "merge", "verify", "finalize", "undo", "documents",
-          "synthesize", "embed")  # fmt: skip
+          "synthesize", "embed", "bvi-dvc", "konvid-pairs", "full-features")  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,15 +64,6 @@ class Pack(RunArgs):
     """Pack new videos as repair does, without a plan or a baseline."""
 
     videos: str | None = flag("File with the ids of the videos to pack, one a line.", required=True)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Validate(RunArgs):
-    """Validate the planned videos segment by segment."""
-
-    export_work: str | None = flag("Write the planned videos as work lists into this folder, and validate nothing.")
-    parts: int | None = flag("Number of work lists of --export-work; default: 1.", minimum=1)
-    from_: str | None = flag("Take the shards that others wrote to this folder or s3:// URL.", name="from")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,14 +191,6 @@ class Demo(Base):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ManifestVerify(Common):
-    """Hash again everything that a sidecar names; exit 4 on a difference."""
-
-    file: str = flag("The sidecar: <artifact>.manifest.json.", "", positional=True)
-    run_id: str | None = flag("Name of the run.")
-
-
-@dataclass(frozen=True, kw_only=True)
 class Doctor(Common):
     """Try out all that a recovery needs: what works, what does not, why, and the remedy."""
 
@@ -247,6 +232,7 @@ COMMANDS: dict[str, Command] = {
     "plan": Command("plan", Plan, f"resplice plan {RUN} --reason split_rows --limit 100", beam=True),
     "repair": Command("repair", Repair, f"resplice repair {RUN} --workers 4", beam=True),
     "validate": Command("validate", Validate, f"resplice validate {RUN} --retry all", beam=True),
+    "calibrate": Command("calibrate", Calibrate, f"resplice calibrate labels.csv {RUN} --precision 0.95"),
     "merge": Command("merge", Merge, f"resplice merge {RUN} --on-missing keep", beam=True),
     "verify": Command("verify", Verify, f"resplice verify {RUN}", beam=True),
     "finalize": Command("finalize", Finalize, f"resplice finalize {RUN} --apply", beam=True),
@@ -260,8 +246,25 @@ COMMANDS: dict[str, Command] = {
     "snapshots": Command("publish", Snapshots, "resplice snapshots"),
     "rollback": Command("publish", Rollback, "resplice rollback --to 1"),
     "gc": Command("gc", Gc, "resplice gc --apply"),
-    "manifest verify": Command(
-        "manifest", ManifestVerify, "resplice manifest verify workspace/snapshots/00000001.json.manifest.json"
+    "manifest verify": Command("manifest", corpora.ManifestVerify, "resplice manifest verify results.manifest.json"),
+    "manifest replay": Command(
+        "manifest", corpora.ManifestReplay, "resplice manifest replay results.manifest.json --run"
+    ),
+    "manifest export": Command("manifest", corpora.ManifestExport, "resplice manifest export results.manifest.json"),
+    "corpus bvi-dvc": Command(
+        "corpus_bvi_dvc", corpora.BviDvc, "resplice corpus bvi-dvc --cache-dir logs --output bvi_dvc.jsonl", beam=True
+    ),
+    "corpus konvid-pairs": Command(
+        "corpus_konvid_pairs",
+        corpora.KonvidPairs,
+        "resplice corpus konvid-pairs --konvid-root konvid-1k --out pairs.parquet",
+        beam=True,
+    ),
+    "corpus full-features": Command(
+        "corpus_full_features",
+        corpora.FullFeatures,
+        "resplice corpus full-features --data-root netflix --out features.parquet",
+        beam=True,
     ),
     "doctor": Command("doctor", Doctor, "resplice doctor --config resplice.toml", beam=True),
     "config": Command("config", Config, "resplice config --set run.workers=4"),

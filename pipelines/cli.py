@@ -28,6 +28,12 @@ _HELP = """Find, repair, revalidate and replace the damaged part of a corpus, an
 Any key of resplice.toml: --set section.key=VALUE, or the variable RESPLICE_SECTION_KEY.
 Commands that run a pipeline take Beam's own options too (--runner, --flink_master, ...)."""
 
+_GROUPS = {
+    "manifest": "Check the sidecars of artifacts, run again what they tell of, export them.",
+    "corpus": "Extract corpora for training, each with a sidecar.",
+}
+"""What the words are about that begin more than one command and are none themselves."""
+
 
 def command_name(tokens: Sequence[str]) -> str:
     """Return the longest command that `tokens` begin with; "" for none of the table."""
@@ -101,7 +107,7 @@ def _app() -> App:
     for order, (name, command) in enumerate(COMMANDS.items()):
         group, _, leaf = name.rpartition(" ")
         if group and group not in groups:
-            groups[group] = App(name=group, help="Check the sidecars of artifacts.", sort_key=order)
+            groups[group] = App(name=group, help=_GROUPS[group], sort_key=order)
             app.command(groups[group])
         if any(other.startswith(f"{name} ") for other in COMMANDS):  # a command that has further ones below it
             groups[name] = App(name=name, sort_key=order, **_told(command))

@@ -9,8 +9,10 @@ import importlib.metadata
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from resplice.io.voices import lacks
 from resplice.pipelines.doctor_checks import Situation, wrong_packages
-from resplice.transforms import checkup
+from resplice.transforms import checkup, voices
+from resplice.transforms.again import ALL_UNSURE
 from resplice.transforms.checkup import Finding, State
 from resplice.transforms.records import Reason, Refusal, UserError
 
@@ -98,30 +100,43 @@ def engines(situation: Situation) -> Iterator[Finding]:
     from resplice.io import engines as installed
 
     chain, missing = installed.chain_of(situation.settings.validate)
+    whole = situation.settings.run.timeout_s  # a large model takes its time to load
     for name in missing:
         yield checkup.missing_engine(name, _extras())
     for name, given in chain.engines:
         spec = installed.ChainSpec(((name, given),))
         try:
-            version = _in_worker(situation, "resplice.io.engines:versions", spec)[name]
+            version = _in_worker(situation, "resplice.io.engines:versions", spec, seconds=whole)[name]
             row = {"transcription": "a second of audio", "duration_s": 1.0}
-            judged = _in_worker(situation, "resplice.io.engines:judge_segment", _flac(), row, spec, None)
+            judged = _in_worker(situation, "resplice.io.chain:judge_segment", _flac(), row, spec, None,
+                                seconds=whole)  # fmt: skip
         except UserError as error:
             remedy = f"mend [validate.{name}] or what the engine needs, or leave it out of [validate] engines"
             yield Finding(f"engine {name}", State.FAILED, error.message, remedy)
             continue
-        if judged.status == "error":
+        if judged.status == "error" and judged.detail != ALL_UNSURE:
             yield Finding(f"engine {name}", State.FAILED, f"version {version}: {judged.detail}",
                           f"see why it cannot judge audio, or leave {name} out of [validate] engines")  # fmt: skip
         else:
             yield Finding(f"engine {name}", State.OK, f"version {version}: judges a second of audio")
 
 
+def speech(situation: Situation) -> Iterator[Finding]:
+    """Tell which engines that speak can be asked here; none is started."""
+    known = voices.engines((name, dict(table)) for name, table in situation.settings.synthesis.engines)
+    for name, engine in known.items():
+        if lack := lacks(engine):
+            yield Finding(f"speech {name}", State.ABSENT, *lack.removeprefix(f"engine {name}: ").split(": ", 1))
+        else:
+            yield Finding(f"speech {name}", State.OK, "is there, for `synthesize`")
+
+
 def optional(_: Any) -> Iterator[Finding]:
     """Tell which optional engines and extras there are not."""
     points, provided = importlib.metadata.entry_points(group="resplice.engines"), _extras()
-    extras = {name for name in checkup.EXTRAS if name in provided and not wrong_packages(name)}
-    yield from checkup.optional(extras | {point.name for point in points}, provided)
+    others = {point.name for point in points if point.name not in provided}
+    there = {name for name in (*checkup.EXTRAS, *checkup.ENGINES) if name in provided and not wrong_packages(name)}
+    yield from checkup.optional(there | others, provided)
 
 
 def _extras() -> list[str]:
@@ -138,12 +153,12 @@ def _flac() -> bytes:
     return encode(tone(), RATE, 16)
 
 
-def _in_worker(situation: Situation, function: str, *arguments: Any) -> Any:
+def _in_worker(situation: Situation, function: str, *arguments: Any, seconds: float = PLUGIN_S) -> Any:
     """Call a function in a killable worker; UserError tells what became of it if it does not answer."""
     from resplice.io.pool import borrowed
 
     run = situation.settings.run
-    with borrowed(min(run.timeout_s, PLUGIN_S), run.memory_mb) as sandbox:
+    with borrowed(min(run.timeout_s, seconds), run.memory_mb) as sandbox:
         try:
             return sandbox.call(function, *arguments)
         except Refusal as refusal:

@@ -5,7 +5,8 @@
 
 Reads   draft_, link_, essay_generation_results.csv and evaluation_results.csv, the responses that they name; the index,
         for what this run has put there already.
-Writes  DOCS_ROOT/{stage}/{logical_key_id}/{doc_id}/, then a row each in the table documents; the bad list;
+Writes  DOCS_ROOT/{stage}/{logical_key_id}/{doc_id}/, then a row each in the table documents; the bad list; last
+        DOCS_ROOT.manifest.json;
         report.html and report.json of the run. With --strict and a bad row: the bad list alone.
 Skips   documents that are in the index under this run with the same bytes.
 Refuses invalid_row, not_successful, unsafe_path, missing_response_file, undecodable_response, duplicate_same_content,
@@ -22,7 +23,7 @@ from operator import attrgetter, itemgetter
 from pathlib import Path
 from typing import Any
 
-from resplice.io import csvs, doctree, refusals, settling
+from resplice.io import csvs, doctree, documents_evidence, refusals, settling
 from resplice.io.backfill import (
     DECIDED,
     DRAFTS,
@@ -69,6 +70,11 @@ class Job:
     places: Places
     blocks: tuple[Block, ...]
     bad_list: Path
+
+    @property
+    def csvs(self) -> list[Path]:
+        """Return the CSVs."""
+        return sorted({Path(block.path) for block in self.blocks})
 
     @property
     def rows(self) -> int:
@@ -216,6 +222,10 @@ def _finish(
         for line in bad
     ]
     refusals.put(context.workspace.store, f"{stage}/counts.json", provenance.document(facts))
+    if not session.dry:
+        reasons = Counter(line.reason for line in refused)
+        stats = {"rows": job.rows, "documents": done, **counters(facts)}
+        documents_evidence.write(context, job.places, job.csvs, job.bad_list, stats, reasons)
     session.finish(STAGE, job.rows, done, 0, refused, unit="row", counters=counters(facts))
     session.say(f"documents: {new} new, {done} in the index, {len(bad)} bad rows of {job.rows}")
     for name, count in counters(facts).items():

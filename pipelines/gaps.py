@@ -30,12 +30,12 @@ from resplice.transforms.settings import StoreOptions
 def run(args: Any, resolved: Resolved, beam_argv: Sequence[str]) -> int:
     """Run the command."""
     context, prefix = launch.context(args, resolved), Path(args.out_prefix).absolute()
-    if "://" in args.out_prefix or prefix.is_dir():
+    if "://" in args.out_prefix or args.out_prefix.endswith("/") or prefix.is_dir():
         raise UserError(f"--out-prefix {args.out_prefix}: give the beginning of the names of local files, e.g. data/p")
     compared = wanted(resolved) if resolved.origin["embed.embedder"] != "default" else None
     found = audited(ask(args, context, compared), context, "gaps", args.quiet, save=not args.dry_run)
     counts, pending = found.counts(), found.pending
-    facts = {**counts, **_asked(args)}
+    facts = {**counts, **_asked(args), "embedder_digest": compared.embedder if compared else None}
     written = gaps.write(prefix, pending, args.chunk_size, facts) if not args.dry_run else {}
     print(f"gaps: {counts['pending_embedding_total']:,} of {counts['audio_files_scanned']:,} audio files are pending")
     print("\n".join(table_of(counts)))

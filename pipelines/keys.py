@@ -25,6 +25,7 @@ _SPEAKER: dict[str, Any] = {"command": ("",), "voices": ("",), "default_voice": 
 COMPOSITES = ("polish.extra", "validate.engine_settings", "synthesis.engines", "beam")
 _MAY_BE_EMPTY = ("database.columns.duration_s", "store.endpoint_url", "embed.model_sha256", "embed.output")
 _FUNCTIONS = ("polish.splitter", "repair.json")
+_MODELS = ("validate.asr.model",)
 PATHS = ("corpus.raw", "corpus.transcribed", "corpus.validation", "corpus.workspace")
 # key: least, most; an open range (">") excludes the least
 _RANGES: dict[str, tuple[str, float, float]] = {
@@ -173,7 +174,7 @@ def checked(entry: Entry) -> Any:
     if key.startswith(SPEAKERS):
         default = _SPEAKER[key.rpartition(".")[2]]
     if default is None:
-        return value
+        return absolute(key, value, entry.base)
     wanted, fits = _type(default, value)
     if not fits:
         raise _wrong(entry, wanted)
@@ -225,6 +226,8 @@ def absolute(key: str, value: Any, base: Path, where: str = "the defaults") -> A
         return _speaker_paths(key, value, base)
     if key == "embed.embedder":
         return _model_path(value, base)
+    if key in _MODELS:
+        return str((base / value).resolve()) if value and isinstance(value, str) else value
     if key in PATHS:
         if "://" not in value and not value.startswith("s3:"):
             return str((base / value).resolve())

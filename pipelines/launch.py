@@ -261,6 +261,7 @@ def _run(command: str, args: Any, resolved: Resolved) -> Run:
         argv=tuple(_safe(token) for token in sys.argv[1:]),
         started_at=provenance.now(),
         entrypoint=str(Path(__file__).with_name("__main__.py")),
+        cwd=str(Path.cwd()),
     )
 
 

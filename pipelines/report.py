@@ -13,11 +13,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from resplice.io import documents_facts, embed_facts, html, refusals, report, runstate, samples, synthesis_facts
+from resplice.io import (
+    corpus_facts,
+    documents_facts,
+    embed_facts,
+    html,
+    refusals,
+    report,
+    runstate,
+    samples,
+    synthesis_facts,
+)
 from resplice.io.context import Context
 from resplice.pipelines import launch
 from resplice.pipelines.config import Resolved
-from resplice.transforms import documents_page, embed_page, provenance, recovery_page, synthesis_page
+from resplice.transforms import corpus_page, documents_page, embed_page, provenance, recovery_page, synthesis_page
 from resplice.transforms.page import Page
 from resplice.transforms.records import Exit
 
@@ -57,6 +67,7 @@ JOBS: tuple[tuple[Any, Any], ...] = (
     (documents_facts, documents_page),
     (synthesis_facts, synthesis_page),
     (embed_facts, embed_page),
+    (corpus_facts, corpus_page),
 )
 """Of each further job, the module that knows a run of it and its facts, and the one that makes their page."""
 

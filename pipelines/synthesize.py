@@ -3,7 +3,8 @@
     resplice synthesize --pipeline-json pipeline.json --file-id book --engine kokoro --fallback xtts --run-id book-a
 
 Reads   pipeline.json, the texts of phase3, the headers of the audio that its rows name.
-Writes  audio/BOOK/chunk_0001.wav (or artifacts.audio_dir) with a sidecar each, pipeline.json, .pipeline/ beside it;
+Writes  audio/BOOK/chunk_0001.wav (or artifacts.audio_dir) with a sidecar each,
+        audio/BOOK.manifest.json with a line for each of them, pipeline.json, .pipeline/ beside it;
         report.html and report.json of the run.
 Skips   valid chunks: status success, the audio there and whole, the text unchanged.
 Refuses missing_text, empty_text, undecodable_text, engine_failed, timeout, no_audio, unreadable, duration_mismatch,
@@ -19,7 +20,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from resplice.io import books, ledger, pipeline_json, refusals, spans, voices
+from resplice.io import books, books_evidence, ledger, pipeline_json, refusals, spans, voices
 from resplice.io.books import Book, Keeper
 from resplice.io.context import Context
 from resplice.io.pipeline_json import PipelineJson, State
@@ -197,6 +198,8 @@ def finish(session: Session, ask: Asked, before: Sequence[Book], tasks: Sequence
     summary = session.finish(STAGE, total, done, valid - done, refused, unit="chunk")
     told = _tell(session, after, tasks, refused)
     session.counts[STAGE] |= told
+    for book in after:
+        books_evidence.write(context, ask.path, book)
     store, stage = context.workspace.store, context.stage(STAGE)
     refusals.put(store, f"{stage}/books.json", provenance.document({b.file_id: _sums(b) for b in after}))
     if tasks:

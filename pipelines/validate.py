@@ -3,6 +3,8 @@
     resplice validate --run-id recovery-a
     resplice validate --run-id recovery-a --export-work work --parts 8
     resplice validate --run-id recovery-a --from results
+    resplice validate --run-id recovery-a --rejudge --set validate.signal.rate_low=2
+    resplice validate --run-id recovery-a --sweep rate_low=1:10:1
 
 Reads   repaired and original tars, rows of the planned videos.
 Writes  validate/shards/*.parquet, one row a segment, with their sidecars.
@@ -30,24 +32,40 @@ from resplice.pipelines.config import Resolved
 from resplice.pipelines.launch import Session
 from resplice.pipelines.repair import units_of
 from resplice.transforms.checkup import needed_mb
+from resplice.transforms.kinds import KINDS
 from resplice.transforms.records import Refusal, UserError
 
 
 def run(args: Any, resolved: Resolved, beam_argv: Sequence[str]) -> int:
     """Run the command."""
+    _check_one_of(args)
+    if args.sweep:
+        from resplice.pipelines import rejudge
+
+        return rejudge.sweep(launch.context(args, resolved), args.sweep)
     return launch.run("validate", args, resolved, beam_argv, job)
 
 
-def job(session: Session) -> None:
-    """Validate by the engines, or by others: write the work lists, or take the results."""
-    from resplice.pipelines import exchange
-
-    if session.args.export_work and session.args.from_:
+def _check_one_of(args: Any) -> None:
+    """Raise UserError unless at most one flag says who judges."""
+    flags = ("export_work", "from_", "rejudge", "sweep")
+    given = ["--" + name.rstrip("_").replace("_", "-") for name in flags if getattr(args, name)]
+    if {"--export-work", "--from"} == set(given):
         raise UserError("--export-work writes work for others, --from takes their results: give one of them")
-    if session.args.parts and not session.args.export_work:
+    if len(given) > 1:
+        raise UserError(f"{' and '.join(given)} do different things: give one of them")
+    if args.parts and not args.export_work:
         raise UserError("--parts divides the lists of --export-work: give that too, or leave it out")
+
+
+def job(session: Session) -> None:
+    """Validate by the engines, by others (write the work lists, or take the results), or again by stored measures."""
+    from resplice.pipelines import exchange, rejudge
+
     if session.args.export_work:
         exchange.export_work(session)
+    elif session.args.rejudge:
+        rejudge.rejudge(session)
     elif session.args.from_:
         exchange.take(session)
     else:
@@ -86,11 +104,23 @@ def engines(session: Session) -> tuple[ChainSpec, dict[str, str]]:
     """Return the engine chain and the version of each engine; missing ones are told, and skipped."""
     settings = session.settings
     chain, skipped = chain_of(settings.validate)
+    tell_skipped(session, skipped)
+    return chain, versions_of(session, chain)
+
+
+def tell_skipped(session: Session, skipped: Sequence[str]) -> None:
+    """Say which engines are missing: nothing was judged by them, and nothing passed by them."""
     for name in skipped:
-        session.note(f"validate: engine {name!r} is not installed: skipped")
-    with borrowed(settings.run.timeout_s, settings.run.memory_mb) as sandbox:
+        extra = f"pip install 'resplice[{name}]'" if name in KINDS else "install the package that registers it"
+        session.say(f"validate: engine {name} is not installed: skipped ({extra})")
+
+
+def versions_of(session: Session, chain: ChainSpec) -> dict[str, str]:
+    """Return the version of each engine of a chain, loaded where it can be killed."""
+    run_ = session.settings.run
+    with borrowed(run_.timeout_s, run_.memory_mb) as sandbox:
         try:
-            return chain, sandbox.call("resplice.io.engines:versions", chain)
+            return sandbox.call("resplice.io.engines:versions", chain)  # type: ignore[no-any-return]
         except Refusal as refusal:
             raise UserError(f"an engine of {', '.join(chain.names)} cannot be loaded: {refusal}") from None
 

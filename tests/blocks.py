@@ -156,6 +156,7 @@ class Shell:
         for name, value in command.variables.items():
             assert name == "PYTHONPATH"
             self.import_from(Path(value).resolve())
+        self.monkeypatch.setattr(sys, "argv", ["resplice", *words])  # sidecars take the command from there
         return main(words)
 
     def import_from(self, folder: Path) -> None:

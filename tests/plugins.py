@@ -164,3 +164,17 @@ class Scripted:
             raise RuntimeError(self.raises)
         row.clear()
         return self.answer
+
+
+class Poisoned:
+    """An engine that does what the text of a segment says, and leaves all others to the next."""
+
+    name = "poisoned"
+    version = "1"
+
+    def judge(self, samples: Any, rate: int, row: dict[str, Any]) -> Any:
+        if row["transcription"] == "abort":
+            os.abort()
+        if row["transcription"] == "hang":
+            time.sleep(600)
+        return "unsure", [], {"level": float("nan") if row["transcription"] == "nan" else 0.5}

@@ -52,15 +52,16 @@ def test_a_finding_has_its_state(finding: Finding, state: State) -> None:
 
 def test_an_absent_option_names_an_extra_only_where_there_is_one() -> None:
     absent = [
-        f"{finding.found} | {finding.remedy}" for finding in checkup.optional({"vad"}, ["postgres", "asr", "snr"])
+        f"{finding.found} | {finding.remedy}"
+        for finding in checkup.optional({"vad", "snr"}, ["postgres", "asr", "loudness"])
     ]
     assert absent == [
-        "loudness: not part of this version | ",
-        "snr,asr: not installed | if you want them: pip install 'resplice[snr,asr]'",
+        "vad, snr: installed | ",
+        "loudness,asr: not installed | if you want them: pip install 'resplice[loudness,asr]'",
         "postgres: not installed | if you want them: pip install 'resplice[postgres]'",
     ]
     assert checkup.missing_engine("asr", ["asr"]).remedy == "pip install 'resplice[asr]'"
-    assert checkup.missing_engine("asr", []).remedy == "leave it out of [validate] engines"
+    assert checkup.missing_engine("mine", ["asr"]).remedy.startswith("install the package that registers it")
 
 
 def test_an_index_that_is_missing_is_told_as_sql() -> None:

@@ -262,7 +262,8 @@ def test_version_and_a_reader_that_leaves_early_are_quiet() -> None:
 
 
 def test_a_command_that_writes_can_be_tried_dry() -> None:
-    reads = {"status", "failed", "inspect", "snapshots", "manifest verify", "doctor", "config"}
+    reads = {"status", "failed", "inspect", "snapshots", "doctor", "config"}
+    reads |= {"manifest verify", "manifest replay", "manifest export"}
     reads |= {"documents show", "documents lineage", "documents find"}
     dry = {name for name, command in COMMANDS.items() if "dry_run" in command.args.__dataclass_fields__}
     assert dry == set(COMMANDS) - reads

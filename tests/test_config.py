@@ -219,3 +219,12 @@ def test_credentials_of_a_store_are_refused_even_in_the_environment() -> None:
     with pytest.raises(UserError, match="credentials come from the environment or a role") as caught:
         resolve(None, (), {"RESPLICE_STORE_ENDPOINT_URL": "https://key:geheim@host"})
     assert "geheim" not in caught.value.message
+
+
+def test_the_model_of_an_engine_is_relative_to_who_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/resplice.toml").write_text('[validate.asr]\nmodel = "models/a"\n')
+    monkeypatch.chdir(tmp_path)
+    for sets, expected in ((), "etc/models/a"), (("validate.asr.model=b",), "b"):
+        given = dict(config.resolve("etc/resplice.toml", sets, {}).settings.validate.engine_settings)["asr"]
+        assert given == (("model", str(tmp_path / expected)),)

@@ -19,9 +19,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import soundfile
+import test_corpus_rows
 from blocks import DOCUMENTS, ROOT, Block, Command, Done, Shell, blocks, prose
 
-from resplice.io import index, settling
+from resplice.io import clips, index, scoring, settling
 from resplice.io.pool import close_all
 from resplice.pipelines import config, documents_report
 from resplice.pipelines.__main__ import main
@@ -29,6 +30,7 @@ from resplice.pipelines.keys import KEYS
 from resplice.transforms import chunks, gaps, library, speech
 from resplice.transforms.coverage import Bucket
 from resplice.transforms.documents import SOURCES
+from resplice.transforms.kinds import KINDS
 from resplice.transforms.records import Reason
 from resplice.transforms.settings import Synthesis
 
@@ -314,6 +316,11 @@ def vocabulary(played: Played) -> set[str]:
     words |= {*index.COLUMNS, *settling.BAD, *(name for source in SOURCES for name in (*source.needed, *source.links))}
     words |= {documents_report.LATEST, documents_report.CONSISTENCY}
     words |= {*library.OWN, library.ARCHIVED, *gaps.State, *gaps.counts({}, library.Library({}))}
+    words |= {
+        word for kind in KINDS.values() for rule in kind.rules for word in (rule.reason, rule.setting, rule.measure)
+    }
+    words |= {"asr_text", *(f"margin_{name}" for name in KINDS["signal"].thresholds)}
+    words |= {*test_corpus_rows.KEYS.split(), *clips.SCHEMA.names, *scoring.SCHEMA.names}
     row = speech.row(1, 1, Synthesis(), [], 0, audio_path=None, audio_sha256=None, text_sha256=None)
     words |= {*chunks.NO_ENGINE, "chunk_paths", "default_voice", *keys(chunks.settled({"chunks": [row]}, {}, 1, ""))}
     for path in [*played.workspace.rglob("*.json"), played.folder / "results.manifest.json"]:

@@ -133,9 +133,9 @@ BROKEN: dict[str, tuple[str, Callable[[Path], object], tuple[str, ...], State, s
     "no engine at all": (
         "engines", untouched, ('validate.engines=["nobody"]',), State.FAILED, "none of them can be used", "[validate]",
     ),
-    "an engine of a later version": (
-        "engines", untouched, ('validate.engines=["signal", "asr"]',), State.ABSENT, "not part of this version",
-        "leave it out",
+    "an engine without its model": (
+        "engines", untouched, ('validate.engines=["signal", "asr"]',), State.FAILED, "model is not set",
+        "[validate.asr]",
     ),
     "an engine that nobody installed": (
         "engines", untouched, ('validate.engines=["nobody", "signal"]',), State.ABSENT, "not installed: skipped",
@@ -190,6 +190,16 @@ def test_an_index_that_is_missing_is_a_warning(corpus: Path, look: Look) -> None
     assert "CREATE INDEX transcription_results_by_video ON transcription_results (video_id)" in indexes.remedy
     sql(corpus, *indexes.remedy.split("; "))
     assert look("database")[1].state == State.OK
+
+
+def test_engines_that_speak_are_told_with_what_they_lack(look: Look) -> None:
+    command = '["no-such-program", "{text}", "{wav}", "{voice}"]'
+    overrides = [f"synthesis.engines.mine.command={command}", 'synthesis.engines.mine.voices=["a"]',
+                 "synthesis.engines.mine.default_voice=a"]  # fmt: skip
+    found = {finding.check: finding for finding in look("speech", *overrides)}
+    assert set(found) == {"speech espeak", "speech kokoro", "speech xtts", "speech mine"}
+    assert found["speech mine"].state is State.ABSENT
+    assert found["speech mine"].found == "there is no program no-such-program"
 
 
 def test_statuses_that_do_not_occur_are_a_warning(look: Look) -> None:

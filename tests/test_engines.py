@@ -15,7 +15,8 @@ import pytest
 
 from resplice.io import engines
 from resplice.io.audio import encode
-from resplice.io.engines import ChainSpec, Judged, Signal, chain_of, judge_segment, missing, versions
+from resplice.io.chain import judge_segment
+from resplice.io.engines import ChainSpec, Judged, Signal, chain_of, missing, versions
 from resplice.io.sandbox import Sandbox
 from resplice.transforms.records import Reason, Refusal, UserError
 from resplice.transforms.settings import SignalThresholds, Validate
@@ -261,12 +262,12 @@ def test_engines_that_are_not_installed_or_lack_their_extra_are_missing() -> Non
     assert missing(["signal", "nowhere", "scripted", "no_extra"]) == ["nowhere", "no_extra"]
 
 
-def test_without_any_engine_the_user_is_told_what_is_installed() -> None:
+def test_without_any_engine_the_user_is_told_which_can_be_used() -> None:
     with pytest.raises(UserError) as caught:
         missing(["nowhere", "no_extra"])
     assert caught.value.exit_code == 2
     assert "['nowhere', 'no_extra']" in str(caught.value)
-    assert "installed: broken, no_extra, other, scripted, signal, third" in str(caught.value)
+    assert "those that can: asr, loudness, other, scripted, signal, snr, third, vad" in str(caught.value)
 
 
 def test_an_engine_whose_import_fails_otherwise_is_not_skipped() -> None:
@@ -295,7 +296,7 @@ def test_settings_that_an_engine_refuses_show_before_the_work() -> None:
 
 def test_the_chain_runs_in_the_killable_worker() -> None:
     with Sandbox(timeout_s=20, memory_mb=600) as box:
-        work = "resplice.io.engines:judge_segment"
+        work = "resplice.io.chain:judge_segment"
         assert box.call(work, GOOD, ROW, chain("scripted", "signal"), 10**8).engine == "scripted"
         with pytest.raises(Refusal) as caught:
             box.call(work, GOOD, ROW, chain(("scripted", {"raises": "abort"})), 10**8)

@@ -201,6 +201,8 @@ def test_hard_names_are_read_back_from_the_lists(music: Music) -> None:
         (("--library", "meta.json", "--index", "shards"), "compare with one of them"),
         (("--music-root", "none"), "--music-root none: there is no such folder"),
         (("--exclude-file", "none.txt"), "none.txt cannot be read"),
+        (("--library", "music"), "--library music is a folder"),
+        (("--out-prefix", "data/"), "give the beginning of the names of local files"),
         (("--out-prefix", "music"), "give the beginning of the names of local files"),
         (("--library", "bad.json"), "bad.json is no library of tracks"),
     ],

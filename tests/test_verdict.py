@@ -10,17 +10,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from resplice.transforms.kinds import SIGNAL
+from resplice.transforms.rules import Decider
 from resplice.transforms.settings import SignalThresholds
-from resplice.transforms.verdict import (
-    REASONS,
-    correlation,
-    doubtful,
-    segment_reasons,
-    shifted_transcripts,
-    video_reasons,
-)
+from resplice.transforms.verdict import REASONS, correlation, shifted_transcripts, video_reasons
 
 T = SignalThresholds()
+
+
+def segment_reasons(measures: dict[str, Any], thresholds: SignalThresholds) -> list[str]:
+    return SIGNAL.decider(vars(thresholds)).decide(measures)[1]
+
+
+def doubtful(measures: dict[str, Any], thresholds: SignalThresholds, margins: dict[str, float]) -> set[str]:
+    decider = Decider(SIGNAL.rules, vars(thresholds), margins)
+    return {rule.reason for rule in decider.rules if decider.doubtful(rule, measures)}
+
+
 GOOD: dict[str, Any] = {
     "duration_s": 3.0,
     "sample_rate": 16000,

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from resplice.transforms.page import Flow, Histogram, Node, Point, Scatter, Track
+from resplice.transforms.page import Curves, Flow, Histogram, Node, Point, Scatter, Threshold, Track
 
 FLOW_WIDTH, FLOW_LABEL, NODE_WIDTH = 960.0, 250.0, 14.0
 _FLOW_GAP, _FLOW_LEAST, _FLOW_SCALE = 26.0, 3.0, 240.0
@@ -149,11 +149,7 @@ def histogram(chart: Histogram) -> Plot:
                 y -= height
                 bars.append(Rect(series, x0, y, max(0.5, x1 - x0 - 1), height))
     shown = [threshold for threshold in chart.thresholds if low <= threshold.value <= high]
-    marks = []
-    for row, threshold in enumerate(sorted(shown, key=lambda threshold: threshold.value)):
-        at = x_of(threshold.value)
-        anchor = "start" if at < (left + right) / 2 else "end"
-        marks.append(Mark(at, f"{threshold.name} {threshold.value:g}", anchor, row % 2))
+    marks = _marks(shown, x_of)
     return Plot(
         bars,
         [Mark(x_of(value), f"{value:g}") for value in ticks(low, high, 6)],
@@ -185,6 +181,51 @@ def scatter(chart: Scatter) -> list[Dot]:
 
     dots = [dot(point) for point in chart.points]
     return sorted(dots, key=lambda dot: bool(dot.point.mark))
+
+
+def _marks(shown: Sequence[Threshold], x_of: Callable[[float], float]) -> list[Mark]:
+    """Return the labelled lines of thresholds; neighbours stand in two rows."""
+    marks = []
+    for row, threshold in enumerate(sorted(shown, key=lambda threshold: threshold.value)):
+        at = x_of(threshold.value)
+        anchor = "start" if at < (PLOT_LEFT + PLOT_WIDTH - 10.0) / 2 else "end"
+        marks.append(Mark(at, f"{threshold.name} {threshold.value:g}", anchor, row % 2))
+    return marks
+
+
+@dataclass(frozen=True)
+class CurvePlot:
+    """Curves as drawn: the path of each, ticks of both axes, and thresholds."""
+
+    paths: dict[str, str]
+    x_ticks: list[Mark]
+    y_ticks: list[Mark]
+    thresholds: list[Mark]
+
+
+def curves(chart: Curves) -> CurvePlot:
+    """Lay out curves in a plot of PLOT_WIDTH x PLOT_HEIGHT: shares from 0 to 1 upwards, thresholds on the axis."""
+    left, right, floor = PLOT_LEFT, PLOT_WIDTH - 10.0, PLOT_HEIGHT - PLOT_BOTTOM
+    along = [x for line in chart.lines.values() for x, _ in line] + [t.value for t in chart.thresholds]
+    low, high = min(along, default=0.0), max(along, default=1.0)
+
+    def x_of(value: float) -> float:
+        return left + (right - left) * (value - low) / ((high - low) or 1.0)
+
+    def y_of(share: float) -> float:
+        return floor - (floor - PLOT_TOP) * share
+
+    paths = {
+        name: "M" + "L".join(f"{x_of(x):.1f} {y_of(share):.1f}" for x, share in line)
+        for name, line in chart.lines.items()
+        if line
+    }
+    return CurvePlot(
+        paths,
+        [Mark(x_of(value), f"{value:g}") for value in ticks(low, high, 6)],
+        [Mark(y_of(share), f"{share:g}", "end") for share in (0.0, 0.5, 1.0)],
+        _marks(chart.thresholds, x_of),
+    )
 
 
 def ticks(low: float, high: float, most: int) -> list[float]:

@@ -10,7 +10,8 @@ from resplice.transforms.records import Exit
 
 PYTHON = ((3, 11), (3, 13))
 ENGINES = ("loudness", "vad", "snr", "asr")
-EXTRAS = ("postgres",)
+"""Engines beside `signal`; each but `snr`, which needs nothing more, is an extra."""
+EXTRAS = ("postgres", "embed", "onnx", "av", "vmaf")
 IDLE_MB = 100
 """Memory of a worker without work, and of the driver for each thread, in MiB, rounded up."""
 DRIVER_MB = 300
@@ -170,20 +171,16 @@ def missing_engine(name: str, provided: Collection[str]) -> Finding:
     check = f"engine {name}"
     if name in provided:
         return Finding(check, State.ABSENT, "configured, and not installed: skipped", f"pip install 'resplice[{name}]'")
-    if name in ENGINES:
-        return Finding(check, State.ABSENT, "configured, and not part of this version: skipped",
-                       "leave it out of [validate] engines")  # fmt: skip
     return Finding(check, State.ABSENT, "configured, and not installed: skipped",
                    "install the package that registers it in resplice.engines, or leave it out")  # fmt: skip
 
 
 def optional(installed: Collection[str], provided: Collection[str]) -> list[Finding]:
-    """Tell which optional engines and extras are absent."""
-    findings = []
+    """Tell which optional engines can be named, and which engines and extras are absent."""
+    there = ", ".join(name for name in ENGINES if name in installed)
+    findings = [Finding("optional engines", State.OK, f"{there}: installed")] if there else []
     for check, names in (("optional engines", ENGINES), ("optional extras", EXTRAS)):
         absent = [name for name in names if name not in installed]
-        if later := ", ".join(name for name in absent if name not in provided):
-            findings.append(Finding(check, State.ABSENT, f"{later}: not part of this version"))
         if here := ",".join(name for name in absent if name in provided):
             remedy = f"if you want them: pip install 'resplice[{here}]'"
             findings.append(Finding(check, State.ABSENT, f"{here}: not installed", remedy))

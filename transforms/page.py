@@ -128,6 +128,17 @@ class Histogram:
 
 
 @dataclass(frozen=True)
+class Curves:
+    """Shares in [0, 1] along an axis: each of `lines` is (x, share), ascending; `thresholds` lie on the axis."""
+
+    title: str
+    unit: str
+    lines: Mapping[str, Sequence[tuple[float, float]]]
+    thresholds: Sequence[Threshold] = ()
+    kind: ClassVar[str] = "curves"
+
+
+@dataclass(frozen=True)
 class Listing:
     """Rows that people search; `total` may be more than the rows that are here, and `where` says where all are."""
 
@@ -220,7 +231,7 @@ class Neighbours:
     kind: ClassVar[str] = "neighbours"
 
 
-Block = Figures | Bars | Changes | Flow | Histogram | Listing | Listening | Scatter | Neighbours
+Block = Figures | Bars | Changes | Flow | Histogram | Curves | Listing | Listening | Scatter | Neighbours
 
 
 @dataclass(frozen=True)

@@ -153,6 +153,7 @@ class Run:
     seq: int = 0
     started_at: str = ""
     entrypoint: str = ""
+    cwd: str = ""
     code: str = VERSION
 
     def metadata(self) -> dict[str, str]:

@@ -53,6 +53,12 @@ class Reason(StrEnum):
     UNDECODABLE = "undecodable"
     UNSUPPORTED = "unsupported"
     NON_FINITE = "non_finite"
+    # corpus
+    NO_FRAMES = "no_frames"
+    ODD_SIZE = "odd_size"
+    SIZE_UNKNOWN = "size_unknown"
+    SIZE_MISMATCH = "size_mismatch"
+    NO_REFERENCE = "no_reference"
     # finalize, undo
     CONFLICT = "conflict"
     # documents, in the order in which a row is checked

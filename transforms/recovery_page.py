@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from resplice.transforms import calibration_page
 from resplice.transforms.coverage import Bucket
 from resplice.transforms.distributions import from_json
 from resplice.transforms.page import (
@@ -60,6 +61,7 @@ def page(facts: Facts, refused: Sequence[Sequence[str]], samples: Sequence[Liste
         _samples(samples),
         _reasons(facts),
         _measures(facts),
+        calibration_page.section(facts.get("calibration")),
         _refused(facts, refused, folder),
         time_spent(facts),
     ]
@@ -173,8 +175,24 @@ def _reasons(facts: Facts) -> Section:
         blocks.append(_bars("validate: why segments failed", results["reasons"], "warn",
                             f"{results['segments']:,} segments judged: {_listed(results['statuses'])}. "
                             "A segment has all reasons that hold."))  # fmt: skip
-        blocks.append(_bars("validate: which engine decided", results["engines"], "plain", "", "engine"))
+        skipped = results.get("skipped", [])
+        note = f"Not installed, so skipped, and nothing passed by it: {', '.join(skipped)}." if skipped else ""
+        blocks.append(_bars("validate: which engine decided", results["engines"], "plain", note, "engine"))
+        blocks += _costs(results)
     return Section("reasons", "Reasons by stage", "", blocks)
+
+
+def _costs(results: Facts) -> Iterator[Bars]:
+    """Yield what each engine cost, those that took longest first."""
+    costs = results.get("costs", {})
+    order = sorted(costs, key=lambda name: -costs[name]["seconds"])
+    rows = [Bar(name, costs[name]["seconds"], _cost(costs[name], results["engines"].get(name, 0))) for name in order]
+    note = "In the workers, all processes of the run together; decode: the FLAC, before any engine."
+    yield from [Bars("validate: what each engine cost", rows, ("engine", "seconds"), note=note)] if rows else []
+
+
+def _cost(cost: Facts, decided: int) -> str:
+    return f"{cost['seconds']:,.1f} s: {cost['asked']:,.0f} asked, {decided:,} decided"
 
 
 def _bars(title: str, counts: Mapping[str, int], tone: Tone, note: str = "", column: str = "reason") -> Bars:

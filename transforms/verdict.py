@@ -1,8 +1,7 @@
-"""Measures to reasons: the thresholds of the built-in engine, for one segment and for all segments of a video."""
+"""Measures to reasons: what only the segments of a video together show; `rules` has those of one segment."""
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -40,42 +39,6 @@ Floats = npt.NDArray[np.float64]
 
 VIDEO_REASONS = frozenset({"duplicate_audio", "duration_outlier", "shifted_transcripts"})
 """The reasons that only the neighbours of a segment show."""
-
-
-def segment_reasons(measures: Measured, thresholds: SignalThresholds) -> list[str]:
-    """Return the reasons why one segment fails, in the order of `REASONS`; [] = it passes.
-
-    Each reason stands for itself, so an empty text is `rate_low` (0 characters a second) besides `empty_text`.
-    Audio without a duration has no rate. `clipped` means a share above `clipped_ratio`.
-    """
-    m, t = measures, thresholds
-    rated = m["duration_s"] > 0
-    holds = {
-        "too_short": m["duration_s"] < t.too_short_s,
-        "too_long": m["duration_s"] > t.too_long_s,
-        "silent": m["peak_dbfs"] < t.silent_dbfs,
-        "too_quiet": m["rms_dbfs"] < t.too_quiet_dbfs,
-        "clipped": m["clipped_ratio"] > t.clipped_ratio,
-        "silence_gap": m["longest_gap_s"] > t.silence_gap_s,
-        "rate_low": rated and m["chars_per_s"] < t.rate_low,
-        "rate_high": rated and m["chars_per_s"] > t.rate_high,
-        "empty_text": m["chars"] < t.empty_text_chars,
-    }
-    return [reason for reason, held in holds.items() if held]
-
-
-def doubtful(measures: Measured, thresholds: SignalThresholds, margins: Mapping[str, float]) -> set[str]:
-    """Return the reasons that hold at threshold - margin or at threshold + margin, but not at both.
-
-    `margins` maps names of thresholds to distances >= 0 in the unit of the threshold.
-    """
-    result: set[str] = set()
-    for name, margin in margins.items():
-        value = getattr(thresholds, name)
-        sides = (dataclasses.replace(thresholds, **{name: value + sign * margin}) for sign in (-1, 1))
-        low, high = (set(segment_reasons(measures, side)) for side in sides)
-        result |= low ^ high
-    return result
 
 
 def video_reasons(segments: Sequence[Measured | None], thresholds: SignalThresholds) -> list[list[str]]:

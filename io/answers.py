@@ -1,0 +1,46 @@
+"""The answer of an engine, checked: what a shard cannot hold is an error of that engine alone."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from resplice.io.measuring import Answer
+
+STATUSES = ("passed", "failed", "error", "unsure")
+COLUMNS = (  # of a validate shard: no measure may take their place
+    *("video_id", "segment_file", "db_segment_file", "row_id", "split_index"),
+    *("status", "reasons", "engine", "attempts", "run_id", "detail", "engine_versions"),
+)
+
+
+def checked(answer: Any) -> Answer:
+    """Return an engine's answer with numpy scalars as Python's, or raise ValueError if it is malformed."""
+    status, reasons, measures = answer
+    if status not in STATUSES:
+        raise ValueError(f"status {status!r}; known are {', '.join(STATUSES)}")
+    if isinstance(reasons, str) or not all(isinstance(reason, str) for reason in reasons):
+        raise ValueError(f"reasons {reasons!r}; a list of strings is expected")
+    "".join(reasons).encode()  # what UTF-8 cannot hold, no shard can
+    plain = {key: value.item() if isinstance(value, np.generic) else value for key, value in measures.items()}
+    for key, value in plain.items():
+        _check_measure(key, value)
+    return str(status), list(reasons), plain
+
+
+def _check_measure(key: Any, value: Any) -> None:
+    if not isinstance(key, str) or key in COLUMNS:
+        raise ValueError(f"measure {key!r}: a name is a string, and none of {', '.join(COLUMNS)}")
+    if not isinstance(value, int | float | str | None):
+        raise ValueError(f"measure {key} is a {type(value).__name__}; int, float, str, bool or None is expected")
+    if isinstance(value, str):
+        value.encode()
+    elif value is not None and not (math.isfinite(value) and (isinstance(value, float) or -(2**63) <= value < 2**63)):
+        raise ValueError(f"measure {key} is {value}; finite numbers, and integers of 64 bits, are expected")
+
+
+def described(error: BaseException) -> str:
+    """Return an error with its kind, on one line."""
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

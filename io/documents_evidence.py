@@ -1,0 +1,65 @@
+"""The sidecar of an index of documents and their folders: `DOCS_ROOT.manifest.json`.
+
+A document has no sidecar of its own: its files have their lines in the tree of the folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from resplice.io import sidecars
+from resplice.io.backfill import Places
+from resplice.io.context import Context
+from resplice.io.local import LocalStore
+from resplice.io.remembered import Memory
+
+KIND = "documents"
+
+
+def write(
+    context: Context, given: Places, csvs: Iterable[Path], bad_list: Path, stats: Mapping[str, Any],
+    refused: Mapping[str, int],
+) -> None:  # fmt: skip
+    """Write the sidecar, unless the one that is there tells the same; what had not changed is not read again."""
+    docs = Path(given.docs)
+    memory = Memory(context.workspace, KIND, given.docs)
+    inputs = {
+        "csvs": [_file(path, memory) for path in csvs],
+        "gen_roots": [sidecars.described_folder(Path(root), memory) for root in given.roots],
+    }
+    outputs = {
+        "documents": sidecars.described_folder(docs, memory),
+        "index": _index(given.db, memory),
+        "bad_list": _file(bad_list, memory),
+    }
+    memory.keep()
+    store = LocalStore(str(docs.parent))
+    before = sidecars.load(store, docs.name)
+    told = sidecars.content(context, KIND, stats=stats, inputs=inputs, outputs=outputs, refused_by_reason=dict(refused))
+    if before is None or _same(before) != _same(told):
+        sidecars.write(store, docs.name, told)
+
+
+def _same(sidecar: Mapping[str, Any]) -> list[Any]:
+    """Return what makes a sidecar another one."""
+    run = sidecar["run_provenance"]
+    return [sidecar.get("run_id"), sidecar["settings_sha256"], run["inputs"], run["outputs"]]
+
+
+def _file(path: Path, memory: Memory) -> dict[str, Any]:
+    if not path.is_file():
+        return {"path": str(path), "exists": False, "kind": "missing"}
+    sha256, stat = memory.file(str(path))
+    return {"path": str(path), "exists": True, "kind": "file", "sha256": sha256, "bytes": stat.st_size}
+
+
+def _index(db: str, memory: Memory) -> Any:
+    """Return the description of an index that is a file, else where it is; it holds no password."""
+    url = sa.make_url(db)
+    if url.get_backend_name() == "sqlite" and url.database:
+        return _file(Path(url.database), memory)
+    return url.render_as_string(hide_password=True)

@@ -1,0 +1,208 @@
+"""`corpus bvi-dvc`, from the outside."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from clips import sidecar
+from test_corpus_rows import log
+
+from resplice.io import remembered, trees
+from resplice.io.store import Place
+from resplice.pipelines.__main__ import main
+
+
+@pytest.fixture
+def logs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    for number, name in enumerate(("Foo_Bar_1920x1080_59.94fps_10bit", "Baz_480x270_25fps_x")):
+        (folder / f"{name}.json").write_text(json.dumps(log(3 + number)))
+    return folder
+
+
+def run(*more: str) -> int:
+    return main(["corpus", "bvi-dvc", "--cache-dir", "logs", "--output", "out.jsonl", "--quiet", *more])
+
+
+def rows(path: str = "out.jsonl") -> list[dict[str, Any]]:
+    return [json.loads(line, parse_constant=pytest.fail) for line in Path(path).read_text("utf-8").splitlines()]
+
+
+def bytes_of(*names: str) -> list[bytes]:
+    return [Path(name).read_bytes() for name in names or ("out.jsonl", "out.jsonl.manifest.json")]
+
+
+def test_every_log_is_a_row_by_name_and_the_sidecar_says_what_made_them(logs: Path) -> None:
+    assert run("--run-id", "mine") == 0
+    made = rows()
+    assert [row["src"] for row in made] == ["bvi-dvc:Baz_480x270_25fps_x", "bvi-dvc:Foo_Bar_1920x1080_59.94fps_10bit"]
+    assert {row["run_id"] for row in made} == {"mine"} and len({row["timestamp"] for row in made}) == 1
+    told = sidecar(Path("out.jsonl"))
+    assert told["schema"] == "bvi-dvc-corpus-jsonl-manifest-v1"
+    assert {name: told["stats"][name] for name in ("cache_files", "rows")} == {"cache_files": 2, "rows": 2}
+    assert told["started_at"] == made[0]["timestamp"] and told["run_id"] == "mine"
+    assert (told["row_schema_version"], told["crf"], told["encoder"]) == (3, 35, "libx264")
+    assert told["run_provenance"]["inputs"]["cache_dir"]["files"] == 2
+    assert set(told["run_provenance"]["outputs"]) == {"jsonl"}
+    assert Path("resplice-work/runs/mine/report.html").is_file()
+    assert main(["manifest", "verify", "out.jsonl.manifest.json"]) == 0
+
+
+def test_a_broken_log_is_refused_with_its_reason_and_the_others_go_on(
+    logs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (logs / "Torn_10x10_25fps_x.json").write_text('{"frames": [')
+    (logs / "None_10x10_25fps_x.json").write_text('{"frames": [], "pooled_metrics": {"vmaf": {"mean": 1}}}')
+    (logs / "Foo_max_x.json").write_text(json.dumps(log()))
+    (logs / "left.json.manifest.json").write_text("{}")
+    (logs / "Gone_10x10_25fps_x.json").symlink_to("nowhere")
+    assert run() == 0
+    assert len(rows()) == 2
+    refused = {line["unit"].partition("_")[0]: line["reason"] for line in sidecar(Path("out.jsonl"))["refused"]}
+    assert refused == {"Torn": "unreadable", "None": "no_frames", "Foo": "bad_name", "Gone": "unreadable"}
+    assert "Torn_10x10_25fps_x.json unreadable" in capsys.readouterr().out
+
+
+def test_nothing_that_succeeds_is_3_and_nothing_that_is_there_is_an_empty_file(logs: Path) -> None:
+    for path in logs.iterdir():
+        path.write_text("{")
+    assert run() == 3 and rows() == []
+    for path in logs.iterdir():
+        path.unlink()
+    assert run() == 0 and rows() == [] and sidecar(Path("out.jsonl"))["refused"] == []
+
+
+def test_an_unchanged_rerun_changes_no_byte_and_a_changed_log_makes_the_rows_anew(logs: Path) -> None:
+    assert run() == 0
+    before, at = bytes_of(), rows()[0]["timestamp"]
+    assert run() == 0 and bytes_of() == before
+    (logs / "Baz_480x270_25fps_x.json").write_text(json.dumps(log(9)))
+    assert run() == 0
+    assert rows()[0]["duration_s"] == 9 / 25 and rows()[0]["timestamp"] == at  # the run's
+    assert main(["manifest", "verify", "out.jsonl.manifest.json"]) == 0
+
+
+@pytest.mark.parametrize("lost", ["out.jsonl", "out.jsonl.manifest.json"])
+def test_what_a_kill_left_unfinished_is_finished_with_the_same_bytes(logs: Path, lost: str) -> None:
+    assert run() == 0
+    artifact = bytes_of("out.jsonl")
+    Path(lost).unlink()
+    assert run() == 0 and bytes_of("out.jsonl") == artifact
+    assert main(["manifest", "verify", "out.jsonl.manifest.json"]) == 0
+
+
+def test_a_log_that_may_not_be_read_is_one_refusal(logs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = trees.file_digest
+
+    def denied(path: str) -> str:
+        if "Baz" in path:
+            raise PermissionError(13, "Permission denied", path)
+        return real(path)
+
+    monkeypatch.setattr(trees, "file_digest", denied)
+    assert run() == 0 and len(rows()) == 1
+    told = sidecar(Path("out.jsonl"))
+    assert [line["reason"] for line in told["refused"]] == ["unreadable"]
+    assert told["run_provenance"]["inputs"]["cache_dir"]["without"] == ["Baz_480x270_25fps_x.json"]
+    assert main(["manifest", "verify", "out.jsonl.manifest.json"]) == 0
+
+
+def test_too_many_refused_is_3(logs: Path) -> None:
+    (logs / "bad.json").write_text("{}")
+    assert run("--max-refused", "0.5") == 0
+    assert run("--max-refused", "0.2") == 3 and len(rows()) == 2
+
+
+def test_a_dry_run_writes_nothing(logs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (logs / "bad.json").write_text("{}")
+    assert run("--dry-run") == 0
+    assert sorted(path.name for path in logs.parent.iterdir()) == ["logs"]
+    said = capsys.readouterr().out
+    assert "2 logs, 1 cannot be made" in said and "bad_name" in said
+
+
+def test_the_sidecar_can_be_elsewhere_and_the_output_among_the_logs(logs: Path) -> None:
+    made = ["corpus", "bvi-dvc", "--cache-dir", "logs", "--output", "logs/out.jsonl", "--quiet"]
+    assert main([*made, "--manifest-out", "evidence/x.json"]) == 0
+    assert main(["manifest", "verify", "evidence/x.json"]) == 0
+    assert main(made) == 0 and main(["manifest", "verify", "logs/out.jsonl.manifest.json"]) == 0
+    (logs / "new.txt").write_text("")
+    assert main(["manifest", "verify", "logs/out.jsonl.manifest.json"]) == 4
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--cache-dir", "nowhere", "--output", "o"], "nowhere: there is no such folder"),
+        (["--cache-dir", "logs/Baz_480x270_25fps_x.json", "--output", "o"], "there is no such folder"),
+        (["--cache-dir", "logs", "--output", "logs"], "logs is a folder; name a file"),
+        (["--cache-dir", "logs", "--output", "s3://b/o"], "written to local files"),
+        (["--cache-dir", "logs", "--output", "o", "--manifest-out", "o"], "is the output itself"),
+        (["--cache-dir", "logs", "--output", "o", "--workspace", "logs"], "name another --workspace"),
+        (["--cache-dir", "logs"], "--output is missing"),
+        (["--cache-dir", "logs", "--output", "o", "--crf", "x"], "crf"),
+        (["--cache-dir", "logs", "--output", "o", "--preste", "fast"], "--preset"),
+    ],
+)
+def test_what_cannot_be_meant_is_2_and_writes_nothing(
+    logs: Path, capsys: pytest.CaptureFixture[str], words: list[str], told: str
+) -> None:
+    assert main(["corpus", "bvi-dvc", *words]) == 2
+    assert told in capsys.readouterr().err and not Path("o").exists()
+
+
+def test_a_folder_is_hashed_once_and_what_changed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remembered, "_SETTLED_S", -1.0)
+    folder, place = tmp_path / "folder", Place(str(tmp_path / "work"))
+    for number in range(20):
+        (folder / "deep").mkdir(parents=True, exist_ok=True)
+        (folder / "deep" / f"{number}.txt").write_text(str(number))
+    told = []
+    for _ in range(2):
+        memory = remembered.Memory(place, "x")
+        told.append((memory, trees.described_folder(folder, memory)))
+        memory.keep()
+    assert told[0][1] == told[1][1] == trees.described_folder(folder)
+    assert (told[0][0].hashed, told[1][0].hashed) == (20, 0)
+    stat = (folder / "deep/3.txt").stat()
+    (folder / "deep/3.txt").write_text("x")
+    os.utime(folder / "deep/3.txt", ns=(stat.st_atime_ns, stat.st_mtime_ns))  # same size and time, another ctime
+    memory = remembered.Memory(place, "x")
+    assert trees.described_folder(folder, memory)["tree_sha256"] != told[0][1]["tree_sha256"]
+    assert memory.hashed == 1
+
+
+def test_what_changed_a_moment_ago_is_not_remembered_and_a_torn_memory_is_none(tmp_path: Path) -> None:
+    (tmp_path / "f").mkdir()
+    (tmp_path / "f/a").write_text("a")
+    place = Place(str(tmp_path / "work"))
+    memory = remembered.Memory(place, "x")
+    trees.described_folder(tmp_path / "f", memory)
+    memory.keep()
+    again = remembered.Memory(place, "x")
+    trees.described_folder(tmp_path / "f", again)
+    assert again.hashed == 1
+    (tmp_path / "work/digests").mkdir(parents=True, exist_ok=True)
+    (tmp_path / "work" / again.key).write_text('{"a": [1')
+    torn = remembered.Memory(place, "x")
+    assert trees.described_folder(tmp_path / "f", torn) == trees.described_folder(tmp_path / "f")
+
+
+def test_a_tree_is_as_the_format_says(tmp_path: Path) -> None:
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "ä.txt").write_bytes(b"1")
+    (tmp_path / "a.txt").write_bytes(b"22")
+    (tmp_path / "b.txt").write_bytes(b"")
+    (tmp_path / "circle").symlink_to("circle")
+    lines = [("a.txt", b"22"), ("b.txt", b""), ("b/ä.txt", b"1")]
+    text = "".join(f"{name}\t{len(data)}\t{hashlib.sha256(data).hexdigest()}\n" for name, data in lines)
+    told = trees.described_folder(tmp_path)
+    assert told["tree_sha256"] == hashlib.sha256(text.encode()).hexdigest()
+    assert (told["files"], told["bytes"], told["kind"]) == (3, 3, "directory")

@@ -1,0 +1,63 @@
+"""The command that a sidecar tells of, and the same command with its results sent elsewhere."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from resplice.transforms.records import UserError
+
+_WORKSPACE = "corpus.workspace="
+_HIDDEN = "=***"
+TIMES = frozenset({"at", "created_at", "timestamp", "started_at", "elapsed_s"})
+"""Names of values that tell when something was made."""
+
+
+def command(sidecar: Mapping[str, Any]) -> list[str]:
+    """Return the words behind `resplice`. UserError if one of them held a secret, which no sidecar does."""
+    words = [str(word) for word in sidecar["run_provenance"].get("argv", [])]
+    if not words:
+        raise UserError("the sidecar names no command")
+    if hidden := [word for word in words if word.endswith(_HIDDEN) or ":***@" in word]:
+        raise UserError(f"the command had a secret that no sidecar holds: {hidden[0]}; give it in the environment")
+    return words
+
+
+def shown(sidecar: Mapping[str, Any]) -> str:
+    """Return the command as a line for a shell."""
+    line = shlex.join(["resplice", *command(sidecar)])
+    folder = sidecar.get("environment", {}).get("cwd")
+    return f"cd {shlex.quote(folder)} && {line}" if folder else line
+
+
+def redirected(words: Sequence[str], flags: Mapping[str, str | None], workspace: str = "") -> list[str]:
+    """Return a command with other values of some flags (None: without it).
+
+    `workspace` is given as a setting to a command that has no flag of it.
+    """
+    head = _without(words, flags)
+    end = head.index("--") if "--" in head else len(head)
+    given = [f"{flag}={value}" for flag, value in flags.items() if value is not None]
+    if workspace:
+        given += ["--set", f"{_WORKSPACE}{workspace}"]
+    return [*head[:end], *given, *head[end:]]
+
+
+def _without(words: Sequence[str], flags: Mapping[str, str | None]) -> list[str]:
+    kept: list[str] = []
+    left = iter(words)
+    for word in left:
+        if word == "--":
+            return [*kept, word, *left]
+        flag, is_, _ = word.partition("=")
+        if word.startswith("--") and flag.replace("_", "-") in flags:
+            if not is_:
+                next(left, None)
+        elif word == "--set" or (flag == "--set" and is_):
+            value = next(left, "") if word == "--set" else word.removeprefix("--set=")
+            if not value.startswith(_WORKSPACE):
+                kept += ["--set", value]
+        else:
+            kept.append(word)
+    return kept
