@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from resplice.io import digests, embedders, refusals, segments, sidecars, spans, vectors, walk
+from resplice.io import digests, embedders, hearing, html, refusals, segments, sidecars, spans, vectors, walk
 from resplice.io import embedding_evidence as evidence
 from resplice.io.checkpoint import Checkpoint
 from resplice.io.context import Context
@@ -42,6 +42,7 @@ from resplice.transforms.records import Exit, UserError
 from resplice.transforms.windows import Windows
 
 CANONICAL_S = 120.0
+PREVIEW = "preview.html"
 
 
 @dataclass(frozen=True)
@@ -113,6 +114,8 @@ def job(session: Session, ask: Asked) -> None:
     if not session.dry:
         report.write(session.context, session.seconds)
         session.say(f"report: {report.path(session.context)}")
+        if session.args.preview:
+            session.say(f"preview: {ask.out.path(PREVIEW)}")
 
 
 @launch.stage(STAGE)
@@ -139,6 +142,8 @@ def embed(session: Session, ask: Asked) -> None:
     keeper.begin(decision, index)
     make(session, work, keeper, found, decision, index)
     finish(session, work, keeper, found, decision, index)
+    if session.args.preview:
+        refusals.put(ask.out.store, PREVIEW, html.render(hearing.page(work, found, index)))
 
 
 def inventory(session: Session, ask: Asked) -> tuple[list[Unit], int]:
