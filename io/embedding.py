@@ -103,7 +103,7 @@ def outcomes(job: Job, tasks: Sequence[Task]) -> list[Outcome]:
     made: dict[int, Outcome] = {}
     waiting: list[_Waiting] = []
     with ExitStack() as stack:
-        reader = _Reader(job, stack, stack.enter_context(pool.borrowed(run.timeout_s, run.memory_mb)))
+        reader = Reader(job, stack, stack.enter_context(pool.borrowed(run.timeout_s, run.memory_mb)))
         for place, task in enumerate(tasks):
             outcome, sound = reader.read(task)
             made[place] = outcome
@@ -117,7 +117,7 @@ def outcomes(job: Job, tasks: Sequence[Task]) -> list[Outcome]:
     return [made[place] for place in range(len(tasks))]
 
 
-class _Reader:
+class Reader:
     """Reads contents in the killable worker."""
 
     def __init__(self, job: Job, stack: ExitStack, sandbox: Sandbox) -> None:

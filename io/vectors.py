@@ -117,8 +117,13 @@ def owners_of(table: pa.Table) -> list[str]:
 
 def read(store: Store, at: Vector) -> pa.Table:
     """Return the rows of a unit."""
-    with shards.open_file(store, at.shard) as file:
-        return file.read().slice(at.first, at.rows)
+    return whole(store, at.shard).slice(at.first, at.rows)
+
+
+def whole(store: Store, key: str) -> pa.Table:
+    """Return all rows of a shard."""
+    with shards.open_file(store, key) as file:
+        return file.read()
 
 
 def matrix(table: pa.Table) -> NDArray[np.float32]:
@@ -135,7 +140,6 @@ def current(store: Store) -> Iterator[tuple[str, pa.Table]]:
         for there in index.present.values():
             spans.setdefault(there.at.shard, []).append(there.at)
     for key in sorted(spans):
-        with shards.open_file(store, key) as file:
-            table = file.read()
+        table = whole(store, key)
         rows = sorted(row for at in spans[key] for row in range(at.first, at.first + at.rows))
         yield key, table.take(pa.array(rows, pa.int64()))

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from resplice.io import digests, embedders, refusals, segments, spans, walk
+from resplice.io import digests, embedders, hearing, html, refusals, segments, spans, walk
 from resplice.io.checkpoint import Checkpoint
 from resplice.io.context import Context
 from resplice.io.digests import Digests
@@ -38,6 +38,7 @@ from resplice.transforms.records import Exit, UserError
 from resplice.transforms.windows import Windows
 
 CANONICAL_S = 120.0
+PREVIEW = "preview.html"
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,8 @@ def job(session: Session, ask: Asked) -> None:
     if not session.dry:
         report.write(session.context, session.seconds)
         session.say(f"report: {report.path(session.context)}")
+        if session.args.preview:
+            session.say(f"preview: {ask.out.path(PREVIEW)}")
 
 
 @launch.stage(STAGE)
@@ -135,6 +138,8 @@ def embed(session: Session, ask: Asked) -> None:
     keeper.begin(decision, index)
     make(session, work, keeper, found, decision, index)
     finish(session, work, keeper, found, decision, index)
+    if session.args.preview:
+        refusals.put(ask.out.store, PREVIEW, html.render(hearing.page(work, found, index)))
 
 
 def inventory(session: Session, ask: Asked) -> tuple[list[Unit], int]:

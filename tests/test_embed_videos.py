@@ -17,7 +17,7 @@ from resplice.io.shards import current
 def embedded(corpus: Corpus, folder: Path, *options: str, run: str = "e") -> tuple[pa.Table, dict[str, int]]:
     checkpoint = folder / "checkpoint.json"
     more = (f"--out={folder / 'out'}", f"--checkpoint-file={checkpoint}", "--resume", *options)
-    assert corpus("embed", *more, run_id=run) == 0
+    assert corpus("embed", *more, run_id=run) in (0, 3)  # 3: nothing was left but what fails
     return current(LocalStore(str(folder / "out"))), json.loads(checkpoint.read_bytes())["counters"]
 
 

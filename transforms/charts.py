@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from resplice.transforms.page import Curves, Flow, Histogram, Node, Threshold, Track
+from resplice.transforms.page import Curves, Flow, Histogram, Node, Point, Scatter, Threshold, Track
 
 FLOW_WIDTH, FLOW_LABEL, NODE_WIDTH = 960.0, 250.0, 14.0
 _FLOW_GAP, _FLOW_LEAST, _FLOW_SCALE = 26.0, 3.0, 240.0
@@ -15,6 +15,9 @@ PLOT_WIDTH, PLOT_HEIGHT = 350.0, 180.0
 PLOT_LEFT, PLOT_TOP, PLOT_BOTTOM = 44.0, 34.0, 30.0
 
 WAVE_WIDTH, WAVE_HEIGHT = 960.0, 72.0
+
+SCATTER_WIDTH, SCATTER_HEIGHT = 960.0, 460.0
+_MARGIN = 28.0
 
 
 @dataclass(frozen=True)
@@ -199,6 +202,30 @@ def curves(chart: Curves) -> CurvePlot:
         [Mark(y_of(share), f"{share:g}", "end") for share in (0.0, 0.5, 1.0)],
         _marks(chart.thresholds, x_of),
     )
+
+
+@dataclass(frozen=True)
+class Dot:
+    """A point of a scatter as drawn."""
+
+    x: float
+    y: float
+    point: Point
+
+
+def scatter(chart: Scatter) -> list[Dot]:
+    """Lay out a scatter in SCATTER_WIDTH x SCATTER_HEIGHT, both axes on one scale; marked points come last, on top."""
+    left, low = (min((getattr(p, axis) for p in chart.points), default=0.0) for axis in ("x", "y"))
+    right, high = (max((getattr(p, axis) for p in chart.points), default=0.0) for axis in ("x", "y"))
+    wide, tall = SCATTER_WIDTH - 2 * _MARGIN, SCATTER_HEIGHT - 2 * _MARGIN
+    scale = min(wide / ((right - left) or 1.0), tall / ((high - low) or 1.0))
+
+    def dot(point: Point) -> Dot:
+        x, y = point.x - (left + right) / 2, point.y - (low + high) / 2
+        return Dot(SCATTER_WIDTH / 2 + scale * x, SCATTER_HEIGHT / 2 - scale * y, point)
+
+    dots = [dot(point) for point in chart.points]
+    return sorted(dots, key=lambda dot: bool(dot.point.mark))
 
 
 def ticks(low: float, high: float, most: int) -> list[float]:

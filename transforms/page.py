@@ -191,7 +191,47 @@ class Listening:
     kind: ClassVar[str] = "listening"
 
 
-Block = Figures | Bars | Changes | Flow | Histogram | Curves | Listing | Listening
+@dataclass(frozen=True)
+class Point:
+    """One item of a `Scatter`; `mark` is a short text beside it, "" for none."""
+
+    x: float
+    y: float
+    label: str
+    mark: str = ""
+
+
+@dataclass(frozen=True)
+class Scatter:
+    """Items in a plane; `axes` say what its directions are."""
+
+    title: str
+    points: Sequence[Point]
+    axes: tuple[str, str]
+    note: str = ""
+    kind: ClassVar[str] = "scatter"
+
+
+@dataclass(frozen=True)
+class Heard:
+    """One item to listen to, if its sound could be had; `score` is how near it is, "" for the item itself."""
+
+    label: str
+    score: str
+    sound: Sound | None
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """An item, marked in a `Scatter`, and those nearest to it."""
+
+    mark: str
+    item: Heard
+    others: Sequence[Heard]
+    kind: ClassVar[str] = "neighbours"
+
+
+Block = Figures | Bars | Changes | Flow | Histogram | Curves | Listing | Listening | Scatter | Neighbours
 
 
 @dataclass(frozen=True)
