@@ -114,11 +114,18 @@ def missing(names: Sequence[str]) -> list[str]:
     gone = [name for name in names if absent(name)]
     if names and len(gone) < len(names):
         return gone
-    installed = ", ".join(sorted({e.name for e in metadata.entry_points(group=GROUP)})) or "none"
+    there = ", ".join(sorted({e.name for e in metadata.entry_points(group=GROUP) if _usable(e.name)})) or "none"
     raise UserError(
-        f"[validate] engines = {list(names)}: none of them can be used; installed: {installed}.\n"
+        f"[validate] engines = {list(names)}: none of them can be used; those that can: {there}.\n"
         f"Name one of these, or install what provides the engine (its extra, e.g. resplice[{[*names, 'NAME'][0]}])."
     )
+
+
+def _usable(name: str) -> bool:
+    try:
+        return not absent(name)
+    except UserError:
+        return False
 
 
 def absent(name: str) -> bool:

@@ -34,8 +34,8 @@ def chain_again(validate: Validate, stored: Mapping[str, str], skipped: Sequence
     """
     if foreign := [name for name in validate.engines if name not in KINDS]:
         raise UserError(
-            f"--rejudge: what engine {foreign[0]} decides is known to itself alone (known: {', '.join(KINDS)}): leave "
-            "it out of [validate] engines, or run validate without --rejudge"
+            f"engine {foreign[0]} decides by itself, so that stored measures cannot be judged again (known are "
+            f"{', '.join(KINDS)}): leave it out of [validate] engines, or judge anew by `resplice validate`"
         )
     spec = asked_of(validate, [name for name in validate.engines if name in stored or name not in skipped])
     for name, settings in spec.engines:

@@ -1,4 +1,17 @@
-"""The evidence beside an artifact: `<artifact>.manifest.json`, written last; an artifact without it is unfinished."""
+"""The evidence beside an artifact: `<artifact>.manifest.json`, written last; an artifact without it is unfinished.
+
+A job describes what it read and what it made, and writes the rest with one call:
+
+    content = sidecars.content(context, "library", stats={"entries": 3}, refused=lines, dims=144,
+                               inputs={"music": sidecars.described_folder(root, Memory(context.workspace, str(root)))},
+                               outputs={"library": sidecars.described_file(path)})
+    sidecars.write(place.store, key, content)       # beside an object of a store; or sidecars.write_to(path, content)
+
+`described` and `known` tell of an object of a store, `described_file` and `described_folder` of local ones; a list of
+them is a line for each shard of an artifact of many. `resplice.io.remembered` spares hashing what has not changed.
+Keywords of `content` are further fields; `schema=` and `tools=` take the place of the usual ones. `manifest verify`
+hashes what is described at any depth of `inputs` and `outputs`; other values are left as they are.
+"""
 
 from __future__ import annotations
 

@@ -69,6 +69,7 @@ class Extraction:
     tasks: list[Task] = field(default_factory=list)
     unfit: list[Refused] = field(default_factory=list)
     failed: list[Refused] = field(default_factory=list)
+    unreadable: list[Path] = field(default_factory=list)
     changed: bool = False
 
     @property
@@ -91,6 +92,7 @@ class Extraction:
         except Refusal as refusal:
             self.refuse(path.name, refusal)
         except OSError as error:
+            self.unreadable.append(path)
             self.refuse(path.name, Refusal(Reason.UNREADABLE, f"{error.strerror}"))
 
     def file(self, path: Path) -> File:
@@ -172,14 +174,14 @@ def begin(session: Session, settings: Mapping[str, Any]) -> None:
 
 
 def tree(of: Extraction, root: Path, *not_of_it: str | Path) -> dict[str, Any]:
-    """Return the description of an input folder, without what this command writes in it."""
+    """Return the description of an input folder, without what this command writes in it, and what cannot be read."""
     own = [Path(os.path.abspath(path)) for path in (of.out.file, of.out.manifest, *not_of_it)]  # noqa: PTH100
     if root in own:
         raise UserError(
-            f"{root} is both what is read and where resplice writes: name another --workspace or --cache-dir"
+            f"{root} is what is read, and resplice writes there, too: name another --workspace or --cache-dir"
         )
-    without = [path.relative_to(root).as_posix() for path in own if path.is_relative_to(root)]
-    return sidecars.described_folder(root, of.memory, without)
+    left = [path.relative_to(root).as_posix() for path in (*own, *of.unreadable) if path.is_relative_to(root)]
+    return sidecars.described_folder(root, of.memory, left)
 
 
 def nothing_to_do(of: Extraction) -> bool:

@@ -72,6 +72,7 @@ CHECKS = (
     Check("splitter", _PLUGIN, plugins.splitter),
     Check("json", _PLUGIN, plugins.json_writer),
     Check("engines", "name engines in [validate] that are installed, with settings that they know", plugins.engines),
+    Check("speech", "mend [synthesis.engines]", plugins.speech),
     Check("optional", _INSTALL, plugins.optional, bare=True),
     Check("memory", "lower run.memory_mb", checks.memory),
     Check("open files", "ulimit -n 1024", checks.open_files),

@@ -9,8 +9,9 @@ import importlib.metadata
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from resplice.io.voices import lacks
 from resplice.pipelines.doctor_checks import Situation, wrong_packages
-from resplice.transforms import checkup
+from resplice.transforms import checkup, voices
 from resplice.transforms.again import ALL_UNSURE
 from resplice.transforms.checkup import Finding, State
 from resplice.transforms.records import Reason, Refusal, UserError
@@ -118,6 +119,16 @@ def engines(situation: Situation) -> Iterator[Finding]:
                           f"see why it cannot judge audio, or leave {name} out of [validate] engines")  # fmt: skip
         else:
             yield Finding(f"engine {name}", State.OK, f"version {version}: judges a second of audio")
+
+
+def speech(situation: Situation) -> Iterator[Finding]:
+    """Tell which engines that speak can be asked here; none is started."""
+    known = voices.engines((name, dict(table)) for name, table in situation.settings.synthesis.engines)
+    for name, engine in known.items():
+        if lack := lacks(engine):
+            yield Finding(f"speech {name}", State.ABSENT, *lack.removeprefix(f"engine {name}: ").split(": ", 1))
+        else:
+            yield Finding(f"speech {name}", State.OK, "is there, for `synthesize`")
 
 
 def optional(_: Any) -> Iterator[Finding]:

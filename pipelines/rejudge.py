@@ -68,9 +68,7 @@ def sweep(context: Context, asked: str) -> int:
     if not keys:
         raise UserError(f"--sweep: run {context.run.id!r} has no results yet: first run `resplice validate`")
     given = context.settings.validate
-    spec = installed.asked_of(given, [name for name in given.engines if name in KINDS])
-    for name, settings in spec.engines:
-        KINDS[name].check(dict(settings))
+    spec, _ = rejudging.chain_again(given, {}, [])
     chain = rejudging.deciders(spec)
     engine, setting, values = _asked(asked, chain)
     counts = {value: [0, 0, 0, 0] for value in values}

@@ -98,6 +98,28 @@ def test_what_a_kill_left_unfinished_is_finished_with_the_same_bytes(logs: Path,
     assert main(["manifest", "verify", "out.jsonl.manifest.json"]) == 0
 
 
+def test_a_log_that_may_not_be_read_is_one_refusal(logs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = trees.file_digest
+
+    def denied(path: str) -> str:
+        if "Baz" in path:
+            raise PermissionError(13, "Permission denied", path)
+        return real(path)
+
+    monkeypatch.setattr(trees, "file_digest", denied)
+    assert run() == 0 and len(rows()) == 1
+    told = sidecar(Path("out.jsonl"))
+    assert [line["reason"] for line in told["refused"]] == ["unreadable"]
+    assert told["run_provenance"]["inputs"]["cache_dir"]["without"] == ["Baz_480x270_25fps_x.json"]
+    assert main(["manifest", "verify", "out.jsonl.manifest.json"]) == 0
+
+
+def test_too_many_refused_is_3(logs: Path) -> None:
+    (logs / "bad.json").write_text("{}")
+    assert run("--max-refused", "0.5") == 0
+    assert run("--max-refused", "0.2") == 3 and len(rows()) == 2
+
+
 def test_a_dry_run_writes_nothing(logs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (logs / "bad.json").write_text("{}")
     assert run("--dry-run") == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -171,6 +172,12 @@ def test_every_frame_counts_where_the_rate_varies(here: Path) -> None:
     assert table("k.parquet").num_rows == counted(path) == 12
 
 
+def test_a_header_without_a_count_of_frames_is_no_failure(here: Path) -> None:
+    path = here / "k/KoNViD_1k_videos/live.mp4"
+    video(path, "64x48", 7, 25, "-movflags", "frag_keyframe+empty_moov+default_base_moof")
+    assert pairs() == 0 and failed() == {} and table("k.parquet").num_rows == 7
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
@@ -274,6 +281,41 @@ def test_a_timeout_is_tried_again_and_what_was_computed_is_not(here: Path) -> No
     assert features("--vmaf-bin", slow, "--timeout", "30") == 0
     assert calls(here, "libvmaf=") == 1
     assert "vif_scale0" not in sidecar(Path("n.parquet"))["features_unavailable"]
+
+
+def test_one_flipped_byte_of_any_input_or_output_is_found(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pair(here / "n", suffix="yuv")
+    copy(Path(FFMPEG), here / "ffmpeg")
+    assert features("--yuv-size", "64x48", "--vmaf-bin", str(here / "ffmpeg")) == 0
+    told = ["manifest", "verify", "n.parquet.manifest.json"]
+    assert main(told) == 0
+    for path in (*(here / "n").rglob("*.yuv"), here / "ffmpeg", here / "n.parquet"):
+        data = path.read_bytes()
+        path.write_bytes(data[:-9] + bytes([data[-9] ^ 1]) + data[-8:])
+        capsys.readouterr()
+        assert main(told) == 4 and "sha256" in capsys.readouterr().out, path
+        path.write_bytes(data)
+    assert main(told) == 0
+
+
+def test_a_file_that_changes_while_it_is_read_is_refused_and_not_cached(here: Path) -> None:
+    clip = konvid(here / "k", "a") / "KoNViD_1k_videos/a.mp4"
+    tool = wrapper(here / "tool", f'case "$*" in *a.mp4*libvmaf*) printf x >> {clip};; esac')
+    assert pairs("--vmaf-bin", tool, "--cache-dir", "cache") == 3
+    assert failed() == {"a.mp4": "drifted"} and not list(Path("cache").glob("*.json"))
+
+
+def test_the_report_tells_what_is_in_the_corpus_and_what_is_left_out(here: Path) -> None:
+    pair(here / "n")
+    video(here / "n/dis/Lost_1_48_9.mp4")
+    assert features("--run-id", "r") == 0
+    page = Path("resplice-work/runs/r/report.html").read_text("utf-8")
+    assert "Made, without 1 pairs that could not be" in page
+    assert "Lost_1_48_9.mp4" in page and "no_reference" in page and "ssimulacra2" in page
+    facts = json.loads(Path("resplice-work/runs/r/report.json").read_text("utf-8"))
+    assert facts["made"]["rows"] == 5 and facts["summary"]["in"] == 2 and facts["corpus"] == "full-features"
+    assert main(["report", "--run-id", "r", "--workspace", "resplice-work"]) == 0
+    assert main(["failed", "--run-id", "r", "--workspace", "resplice-work", "--stage", "full-features"]) == 0
 
 
 def command(here: Path, out: str, *more: str) -> list[str]:

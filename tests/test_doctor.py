@@ -192,6 +192,16 @@ def test_an_index_that_is_missing_is_a_warning(corpus: Path, look: Look) -> None
     assert look("database")[1].state == State.OK
 
 
+def test_engines_that_speak_are_told_with_what_they_lack(look: Look) -> None:
+    command = '["no-such-program", "{text}", "{wav}", "{voice}"]'
+    overrides = [f"synthesis.engines.mine.command={command}", 'synthesis.engines.mine.voices=["a"]',
+                 "synthesis.engines.mine.default_voice=a"]  # fmt: skip
+    found = {finding.check: finding for finding in look("speech", *overrides)}
+    assert set(found) == {"speech espeak", "speech kokoro", "speech xtts", "speech mine"}
+    assert found["speech mine"].state is State.ABSENT
+    assert found["speech mine"].found == "there is no program no-such-program"
+
+
 def test_statuses_that_do_not_occur_are_a_warning(look: Look) -> None:
     *_, statuses = look("database", 'plan.failed_statuses=["VALIDATION_FAILED"]')
     assert statuses.state == State.WARNING and "'validation_failed'" in statuses.found

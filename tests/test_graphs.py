@@ -15,9 +15,11 @@ from test_jobs import JOBS, Build, context
 from resplice.io import snapshots, work
 from resplice.io.context import Context
 from resplice.io.engines import ChainSpec
+from resplice.io.extracting import File, Task
 from resplice.io.journal import Effect, Line
-from resplice.pipelines import finalize, merge, rejudge, repair
+from resplice.pipelines import corpus, corpus_bvi_dvc, finalize, merge, rejudge, repair
 from resplice.transforms import checkup
+from resplice.transforms.corpus_rows import Labels
 
 __all__ = ["context"]
 PAR_DO, GROUP, MIN_RAM = primitives.PAR_DO, primitives.GROUP_BY_KEY, resource_hints.MIN_RAM_BYTES
@@ -50,6 +52,20 @@ def build_rejudge(pipeline: Any, context: Context) -> Any:
     return rejudge.build(pipeline, context, items, ChainSpec((("signal", ()),)), {})
 
 
+def units(count: int) -> list[Task]:
+    files = (File("/a folder/of a long name" * 4, "0" * 64, "1-2-3-4"),) * 2
+    return [Task(f"unit-{number}", files, {"source": "s", "fps": "25"}) for number in range(count)]
+
+
+def build_corpus(pipeline: Any, context: Context) -> Any:
+    return corpus.build(pipeline, context, "full-features", units(3), len)
+
+
+def build_logs(pipeline: Any, context: Context) -> Any:
+    labels = Labels("libx264", "fast", 35, "yuv420p", "vmaf_v0.6.1", "r", "t")
+    return corpus_bvi_dvc.build(pipeline, context, units(300), labels)
+
+
 BUILDS: dict[str, Build] = {
     **{job: build for job, (build, _, _) in JOBS.items()},
     "pack": build_pack,
@@ -57,6 +73,8 @@ BUILDS: dict[str, Build] = {
     "merge: adopt": build_adopt,
     "finalize: examine": build_examine,
     "finalize: change": build_finalize,
+    "corpus": build_corpus,
+    "corpus bvi-dvc": build_logs,
 }
 SHUFFLES = {
     "baseline": {"Inventory/Spread", "CountHistory/Spread", "Freeze/Group"},
@@ -73,6 +91,8 @@ SHUFFLES = {
     "embed": {"Embed/Spread"},
     "finalize: examine": {"Examine/Spread", "Examined/Gather"},
     "finalize: change": {"ReplaceTars/Spread", "SetStatuses/Spread", "Outcomes/Gather"},
+    "corpus": {"Extract/Spread"},
+    "corpus bvi-dvc": {"Read/Spread"},
 }
 """Job → its steps that shuffle: work items are spread, keys grouped, records for the driver gathered in parts."""
 HEAVY = ("repair", "pack", "validate", "embed")
@@ -91,6 +111,8 @@ OF_SMALL_ELEMENTS = [
     "embed",
     "finalize: examine",
     "finalize: change",
+    "corpus",
+    "corpus bvi-dvc",
 ]
 
 

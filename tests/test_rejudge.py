@@ -63,7 +63,7 @@ def test_no_audio_is_read(again: Corpus, monkeypatch: pytest.MonkeyPatch) -> Non
     assert again("validate", "--rejudge", NEW) == 0
 
 
-MOMENTS = ("the first sidecar", "the shard", "the second sidecar")
+MOMENTS = ("before the shard", "before its sidecar")
 
 
 @pytest.mark.parametrize("at", MOMENTS)
@@ -103,17 +103,16 @@ ERRORS = [
     ((NEW, "--set=validate.signal.silence_gap_dbfs=-40"), "changes what is measured; the stored measures"),
     (("--sweep=rate_low=1:2:1",), "--rejudge and --sweep do different things"),
     (("--from=x",), "--from and --rejudge do different things"),
+    (('--set=validate.engines=["signal", "foreign"]',), "engine foreign decides by itself"),
     (("--set=validate.signal.margin_rate_lo=1",), "nearest known one is margin_rate_low"),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("options", "message"), ERRORS)
-def test_what_cannot_be_decided_again_is_told_in_one_line(
-    again: Corpus, capsys: pytest.CaptureFixture[str], options: tuple[str, ...], message: str
-) -> None:
+def test_what_cannot_be_decided_again_is_told_in_one_line(again: Corpus, capsys: pytest.CaptureFixture[str]) -> None:
     before = shards(again)
-    assert again("validate", "--rejudge", *options) == 2
-    assert message in capsys.readouterr().err
+    for options, message in ERRORS:
+        assert again("validate", "--rejudge", *options) == 2
+        assert message in capsys.readouterr().err
     assert shards(again) == before
 
 

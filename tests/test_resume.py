@@ -49,10 +49,10 @@ def test_another_packing_of_the_work_judges_nothing_again(
 ) -> None:
     before = verdicts(again)
     asked: list[str] = []
-    from resplice.io import judging
+    from resplice.io import asking
 
-    judge = judging.Judge._judge
-    monkeypatch.setattr(judging.Judge, "_judge", lambda self, *rest: (asked.append(""), judge(self, *rest))[1])
+    judge = asking._Worker.judge
+    monkeypatch.setattr(asking._Worker, "judge", lambda self, group: (asked.append(""), judge(self, group))[1])
     assert again("validate") == 0
     assert asked == [] and verdicts(again) == before
 

@@ -11,7 +11,7 @@ from resplice.transforms.records import Exit
 PYTHON = ((3, 11), (3, 13))
 ENGINES = ("loudness", "vad", "snr", "asr")
 """Engines beside `signal`; each but `snr`, which needs nothing more, is an extra."""
-EXTRAS = ("postgres",)
+EXTRAS = ("postgres", "embed", "onnx", "av", "vmaf")
 IDLE_MB = 100
 """Memory of a worker without work, and of the driver for each thread, in MiB, rounded up."""
 DRIVER_MB = 300
