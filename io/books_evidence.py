@@ -28,11 +28,8 @@ def write(context: Context, path: PipelineJson, book: Book) -> None:
     inputs = {"texts": [text for text, _ in lines]}
     outputs = {"chunks": [audio for _, audio in lines]}
     store = LocalStore(str(folder.parent))
-    before = sidecars.load(store, folder.name)
-    if before and [before["run_provenance"][side] for side in ("inputs", "outputs")] == [inputs, outputs]:
-        return
     stats = {"file_id": book.file_id, "chunks": len(book.texts), "valid": book.valid}
-    sidecars.write(store, folder.name, sidecars.content(context, KIND, stats=stats, inputs=inputs, outputs=outputs))
+    sidecars.renew(store, folder.name, sidecars.content(context, KIND, stats=stats, inputs=inputs, outputs=outputs))
 
 
 def _lines(path: PipelineJson, book: Book, memory: Memory) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:

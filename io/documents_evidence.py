@@ -38,16 +38,8 @@ def write(
     }
     memory.keep()
     store = LocalStore(str(docs.parent))
-    before = sidecars.load(store, docs.name)
     told = sidecars.content(context, KIND, stats=stats, inputs=inputs, outputs=outputs, refused_by_reason=dict(refused))
-    if before is None or _same(before) != _same(told):
-        sidecars.write(store, docs.name, told)
-
-
-def _same(sidecar: Mapping[str, Any]) -> list[Any]:
-    """Return what makes a sidecar another one."""
-    run = sidecar["run_provenance"]
-    return [sidecar.get("run_id"), sidecar["settings_sha256"], run["inputs"], run["outputs"]]
+    sidecars.renew(store, docs.name, told)
 
 
 def _file(path: Path, memory: Memory) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Making the outcomes of an item of work durable.
 
-A shard is published as a whole, then its sidecar, then the vectors of the library, then the outcomes in the ledger:
+A shard is published as a whole, then the vectors of the library, then the outcomes in the ledger:
 whatever a process dies at, what is told done is durable, and what is not told is made again under the same names.
 """
 
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from resplice.io import ledger, sidecars, vectors
+from resplice.io import ledger, vectors
 from resplice.io.embedding import STAGE, Job, Outcome
 from resplice.io.ledger import Entry
 from resplice.transforms import provenance, windows
@@ -27,7 +27,7 @@ class Publish:
         self._job = job
 
     def __call__(self, made: tuple[Item, list[Outcome]]) -> Iterator[int]:
-        """Publish the shard of the item, its sidecar, the library's vectors, then the outcomes."""
+        """Publish the shard of the item, the library's vectors, then the outcomes."""
         item, found = made
         context = self._job.context
         if self._is_durable(item):  # a bundle that runs again
@@ -59,13 +59,6 @@ class Publish:
         data = vectors.encode(rows, flat, job.of_videos, job.with_results, metadata)
         key = shard_key(job, item)
         vectors.publish(job.out.store, key, data)
-        if not sidecars.vouches(job.out.store, key, provenance.sha256(data)):
-            content = sidecars.content(
-                job.context, "embeddings", stats={"contents": len(good), "rows": len(rows)}, inputs={},
-                outputs={"shard": sidecars.known(job.out, key, provenance.sha256(data), len(data))},
-                embedder={"name": job.choice.name, "digest": job.choice.digest, "windows": str(job.windows)},
-            )  # fmt: skip
-            sidecars.write(job.out.store, key, content)
 
     def _entries(self, outcome: Outcome) -> Iterator[Entry]:
         seq, vector = self._job.context.run.seq, self._in_library(outcome)

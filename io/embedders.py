@@ -163,19 +163,14 @@ class Onnx:
         self.digest = provenance.sha256(provenance.line({ONNX: 1, **facts}).encode())
 
     def _pinned(self, wanted: str) -> str:
-        """Return the SHA-256 of the model. UserError if there is none, or if it is another than is wanted."""
+        """Return the SHA-256 of the model. UserError if there is none, or if it is another than the pinned one."""
         try:
             found = sidecars.digest(self._place.store, self._key)
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
             raise UserError(
                 f"embed.embedder: there is no model {self._where}; give onnx:PATH of an .onnx file"
             ) from None
-        if not wanted:
-            raise UserError(
-                f"embed.model_sha256 must pin the model: {self._where} has {found}; if that is the one you mean, add "
-                f"--model-sha256 {found}"
-            )
-        if found != wanted.lower():
+        if wanted and found != wanted.lower():
             raise UserError(
                 f"{self._where} has the SHA-256 {found}, but embed.model_sha256 says {wanted}: restore the model"
             )

@@ -22,7 +22,7 @@ import numpy as np
 from resplice.io.answers import described
 from resplice.io.audio import Samples, pcm_md5
 from resplice.io.measuring import Answer, Measuring
-from resplice.transforms.kinds import KINDS, SIGNAL
+from resplice.transforms.kinds import KINDS, SIGNAL, deciding
 from resplice.transforms.records import UserError
 from resplice.transforms.settings import Validate
 from resplice.transforms.signal import Measures, measure
@@ -56,11 +56,7 @@ class ChainSpec:
     @property
     def deciding(self) -> ChainSpec:
         """Return the chain without the settings that change no result: where a model is, how much it gets at once."""
-
-        def of(name: str, settings: Frozen) -> Frozen:
-            return tuple((k, v) for k, v in settings if name not in KINDS or k not in KINDS[name].places)
-
-        return ChainSpec(tuple((name, of(name, settings)) for name, settings in self.engines))
+        return ChainSpec(tuple((name, deciding(name, settings)) for name, settings in self.engines))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -114,14 +110,15 @@ def missing(names: Sequence[str]) -> list[str]:
     gone = [name for name in names if absent(name)]
     if names and len(gone) < len(names):
         return gone
-    there = ", ".join(sorted({e.name for e in metadata.entry_points(group=GROUP) if _usable(e.name)})) or "none"
+    there = ", ".join(sorted({e.name for e in metadata.entry_points(group=GROUP) if usable(e.name)})) or "none"
     raise UserError(
         f"[validate] engines = {list(names)}: none of them can be used; those that can: {there}.\n"
         f"Name one of these, or install what provides the engine (its extra, e.g. resplice[{[*names, 'NAME'][0]}])."
     )
 
 
-def _usable(name: str) -> bool:
+def usable(name: str) -> bool:
+    """Return whether an engine is installed, with its extra, and can be imported."""
     try:
         return not absent(name)
     except UserError:
@@ -142,6 +139,12 @@ def absent(name: str) -> bool:
 def chain_of(validate: Validate) -> tuple[ChainSpec, list[str]]:
     """Return the chain that `[validate]` asks for, without its missing engines, and the names of these (skipped)."""
     skipped = missing(validate.engines)
+    last, given = validate.engines[-1], dict(validate.engine_settings)
+    if last in KINDS and dict(given.get(last, ())).get("passes") is False:
+        raise UserError(
+            f"[validate.{last}] passes = false, and {last} is the last of [validate] engines: no segment could pass; "
+            "leave that out, or name another engine behind it"
+        )
     return asked_of(validate, [name for name in validate.engines if name not in skipped]), skipped
 
 

@@ -26,13 +26,13 @@ from resplice.transforms.affected import UNREADABLE
 from resplice.transforms.again import with_video_reasons
 from resplice.transforms.audit import RowName
 from resplice.transforms.names import stem
-from resplice.transforms.provenance import fingerprint
 from resplice.transforms.records import Reason, Refusal, Segment
 from resplice.transforms.repack import tar_name
 from resplice.transforms.retry import ALL, again, result_again
 from resplice.transforms.verdict import video_reasons
 
 Result = dict[str, Any]
+_TAR, _ROWS = "{the digest of the tar}", "{the digest of the rows}"
 
 
 def shard_key(context: Context, item: Item) -> str:
@@ -41,17 +41,18 @@ def shard_key(context: Context, item: Item) -> str:
 
 
 class Prints:
-    """Fingerprints of the results of videos: what all of them share is put into words once."""
+    """Fingerprints of the results of videos; what all of them share is put into words once."""
 
     def __init__(self, context: Context, chain: ChainSpec, versions: Mapping[str, str]) -> None:
-        columns = context.settings.database.columns
-        self._shared = provenance.plain(
-            {"columns": columns, "chain": chain.deciding, "versions": dict(versions), "tools": sidecars.tools()}
-        )
+        self._words = provenance.words(
+            tar=_TAR, rows=_ROWS, columns=context.settings.database.columns, chain=chain.deciding,
+            versions=dict(versions), tools=sidecars.tools(),
+        )  # fmt: skip
 
     def of(self, tar_sha256: str, video: Planned) -> str:
         """Return the fingerprint of a video whose tar has this digest."""
-        return fingerprint(tar=tar_sha256, rows=video.rows_digest, **self._shared)
+        words = self._words.replace(_TAR, tar_sha256).replace(_ROWS, video.rows_digest)
+        return provenance.sha256(words.encode())
 
 
 @dataclass(frozen=True)

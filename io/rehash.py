@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 from resplice.io import sidecars
 from resplice.io.store import Place
+from resplice.transforms.paths import unescaped
 from resplice.transforms.records import UserError
 from resplice.transforms.settings import StoreOptions
 
@@ -66,6 +68,8 @@ def described_now(path: str, options: StoreOptions, without: Sequence[str] = ())
         found = sidecars.described(place, key)
         return {name: found[name] for name in found if name != "path"}
     there = Path(path)
+    if not os.path.lexists(there):
+        there = Path(unescaped(path))  # a name that is not UTF-8, as a list of paths writes it
     try:
         if there.is_dir():
             return sidecars.described_folder(there, without=without)

@@ -122,7 +122,7 @@ class Rejudge:
         prints = Prints(self._context, self._chain, chosen)
         entries = [self._entry(item, number, prints, statuses) for number in range(len(item.videos))]
         data = shards.encode(table, self._context.run.metadata())
-        self._publish(key, data, self._described(table, sidecar, versions))
+        self._publish(key, data, self._described(statuses, sidecar, versions))
         there = [entry for entry in entries if entry]
         ledger.save(store, self._stage, item.name, there)
         yield from there
@@ -155,9 +155,11 @@ class Rejudge:
         del outputs["former"]
         sidecars.write(place.store, key, sidecar)
 
-    def _described(self, table: pa.Table, former: Sidecar, versions: Mapping[str, str]) -> Sidecar:
+    def _described(
+        self, of_videos: Mapping[str, Counter[str]], former: Sidecar, versions: Mapping[str, str]
+    ) -> Sidecar:
         made = former["run_provenance"]
-        statuses: Counter[str] = sum(_statuses(table).values(), Counter())
+        statuses: Counter[str] = sum(of_videos.values(), Counter())
         stats = {**former["stats"], **{status: statuses[status] for status in ("passed", "failed", "error")}}
         return sidecars.content(
             self._context, "validate-shard", stats=stats, inputs=made["inputs"], outputs={}, refused=former["refused"],

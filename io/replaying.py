@@ -76,6 +76,24 @@ def seed_book(pipeline_json: Path, scratch: Path, file_id: str) -> None:
     (scratch / "pipeline.json").write_bytes(provenance.document(kept))
 
 
+def seed_runs(real: Path, scratch: Path, but: str) -> None:
+    """Give the scratch workspace the snapshots and runs of the real one, without the stage `but` (RUN/STAGE)."""
+    for name in ("snapshots", "objects"):
+        _link_tree(real / name, scratch / name)
+    for stage in (real / "runs").glob("*/*"):
+        if f"{stage.parent.name}/{stage.name}" != but and (stage.is_dir() or stage.name == "run.json"):
+            target = scratch / "runs" / stage.parent.name / stage.name
+            _link_tree(stage, target) if stage.is_dir() else _link(stage, target)
+
+
+def seed_embeddings(sidecar: Path, out: Path) -> None:
+    """Give a scratch folder of embeddings the writings that were there before the one of a sidecar."""
+    number = sidecar.name.partition("-")[0]
+    for writing in sorted(sidecar.parent.glob("[0-9]*-*/")):
+        if writing.name.partition("-")[0] < number:
+            _link_tree(writing, out / writing.name)
+
+
 def run(words: Sequence[str], folder: str) -> tuple[int, str]:
     """Run a command in a folder; return its exit code and the last that it said on stderr."""
     where = folder if folder and Path(folder).is_dir() else None

@@ -149,7 +149,7 @@ def _results(context: Context, work: Sequence[Planned]) -> dict[str, Any] | None
         "reasons": dict(sorted(reasons.items())),
         "engines": dict(sorted(engines.items())),
         "costs": costs.total(entry for video in work if (entry := entries.get(video.video_id))),
-        "skipped": [name for name in context.settings.validate.engines if engines_.absent(name)],
+        "skipped": [name for name in context.settings.validate.engines if not engines_.usable(name)],
         "hours": round(seconds / 3600, 4),
         "distributions": [asdict(histogram) for histogram in drawn],
     }

@@ -80,6 +80,12 @@ def _place(context: Context, root: str) -> Place:
     return context.workspace if root == "workspace" else context.transcribed
 
 
+def tar_at(context: Context, path: str) -> tuple[Place, str]:
+    """Return the root and the key of the tar that a unit of a video names."""
+    root, _, key = path.partition(":")
+    return _place(context, root), key
+
+
 def with_results(context: Context, found: Iterable[Unit]) -> list[Unit]:
     """Return segments with `status` and `reasons` of their live results; without one both are null."""
     units_ = list(found)
@@ -138,9 +144,8 @@ class Reading:
     def _open(self, unit: Unit) -> OpenTar:
         if self._tar is None or self._path != unit.path:
             self._stack.close()
-            root, _, key = unit.path.partition(":")
-            store = _place(self._context, root).store
-            self._tar = self._stack.enter_context(opened(store, key, unit.video_id, TRANSCRIBED))
+            place, key = tar_at(self._context, unit.path)
+            self._tar = self._stack.enter_context(opened(place.store, key, unit.video_id, TRANSCRIBED))
             self._path = unit.path
         if self._tar is None:
             raise Refusal(Reason.MISSING, f"there is no {unit.path.partition(':')[2]}")

@@ -146,6 +146,18 @@ def read(path: Path) -> dict[str, Any] | None:
         return None
 
 
+def renew(store: Store, artifact: str, sidecar: Mapping[str, Any]) -> None:
+    """Write the sidecar of an artifact unless one is there that tells the same of the same run."""
+    before = load(store, artifact)
+    if before is None or _told(before) != _told(sidecar):
+        write(store, artifact, sidecar)
+
+
+def _told(sidecar: Mapping[str, Any]) -> list[Any]:
+    run = sidecar["run_provenance"]
+    return [sidecar.get("run_id"), sidecar.get("settings_sha256"), run["inputs"], run["outputs"]]
+
+
 def exists(store: Store, artifact: str) -> bool:
     """Return whether an artifact is finished."""
     return store.head(artifact + SUFFIX) is not None

@@ -3,8 +3,9 @@
     resplice embed music --out data/embeddings --resume
 
 Reads   the audio files (or the tars of videos), digests.json of the workspace, the shards in --out, the checkpoint.
-Writes  OUT/{number}-{run}/*.parquet with a sidecar each, meta.json and vectors/ of --library, then the checkpoint, the
-        log of failures and the quarantine beside it; report.html and report.json of the run; preview.html on --preview.
+Writes  OUT/{number}-{run}/*.parquet and a sidecar beside them, meta.json and vectors/ of --library, then the
+        checkpoint, the log of failures and the quarantine beside it; report.html and report.json of the run;
+        preview.html on --preview.
 Skips   with --resume what is completed, or there, with the same identity; what is in the quarantine.
 Refuses missing, empty, unsupported, undecodable, too_short, non_finite, timeout, crashed.
 Exit 3 if nothing succeeded and something failed.
@@ -13,11 +14,13 @@ Exit 3 if nothing succeeded and something failed.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from resplice.io import digests, embedders, hearing, html, refusals, segments, spans, walk
+from resplice.io import digests, embedders, hearing, html, refusals, segments, sidecars, spans, vectors, walk
+from resplice.io import embedding_evidence as evidence
 from resplice.io.checkpoint import Checkpoint
 from resplice.io.context import Context
 from resplice.io.digests import Digests
@@ -27,6 +30,7 @@ from resplice.io.embedding import STAGE, Job, Load
 from resplice.io.keeping import Keeper
 from resplice.io.library import LibraryFile
 from resplice.io.progress import by_ledger
+from resplice.io.refusals import Refused
 from resplice.io.store import Place
 from resplice.io.vectors import Index
 from resplice.pipelines import checks, launch, progress, report
@@ -249,10 +253,23 @@ def finish(
     facts = {"embedder": _maker(work), "writing": work.writing, "out": work.out.url}
     refusals.put(context.workspace.store, f"{context.stage(STAGE)}/embed.json", provenance.document(facts))
     session.finish(STAGE, len(found), done, len(skipped), failed, unit="path")
+    if decision.queued or not sidecars.exists(work.out.store, vectors.folder(work.writing, context.run.id)):
+        _vouch(session, work, found, index, failed)
     session.counts[STAGE] |= {"checkpoint": counters}
     _tell(session, work, keeper, quarantined)
     if counters["failed"] and not counters["succeeded"]:
         session.exit_code = Exit.INCOMPLETE
+
+
+def _vouch(session: Session, work: Job, found: Sequence[Unit], index: Index, failed: Sequence[Refused]) -> None:
+    """Write the evidence of what this writing holds."""
+    context, ours = session.context, (work.writing, session.context.run.id)
+    memory = Digests(context.workspace.store, digests.MEMORY)
+    embedded = [unit for unit in found if unit.key in index.present and index.present[unit.key].writing == ours]
+    stats = {"paths": len(embedded), "contents": len({unit.sha256 for unit in embedded})}
+    reasons = Counter(line.reason for line in failed)
+    evidence.write(work, memory, embedded, session.args.paths_file or "", stats, dict(sorted(reasons.items())))
+    memory.save()
 
 
 def _maker(work: Job) -> dict[str, Any]:

@@ -33,7 +33,7 @@ from resplice.transforms.gaps import Wanted
 from resplice.transforms.records import Exit, UserError
 
 _GOES_ON = (Exit.DONE, Exit.INCOMPLETE)
-_LONGEST = 160
+_LONGEST = 90
 
 
 def run(args: Any, resolved: Resolved, beam_argv: Sequence[str]) -> int:
@@ -45,18 +45,19 @@ def run(args: Any, resolved: Resolved, beam_argv: Sequence[str]) -> int:
     def one(part: Path, checkpoint: Path) -> int:
         if not listed(part):
             return Exit.DONE
-        return embed.run(of_part(args, part, checkpoint), resolved, beam_argv)
+        return embed.run(of_part(args, part, checkpoint, part == parts[-1]), resolved, beam_argv)
 
     compared = wanted(resolved, embed.windows_of(args, resolved.settings.embed.windows))
     gap = partial(pending, args, context, given, compared)
     return each(parts, Path(args.checkpoint_dir), one, gap, print)
 
 
-def of_part(args: EmbedChunks, part: Path, checkpoint: Path) -> Embed:
-    """Return the flags by which a part is embedded: a run of its own, named by the part."""
+def of_part(args: EmbedChunks, part: Path, checkpoint: Path, last: bool) -> Embed:
+    """Return the flags by which a part is embedded: a run of its own, named by the part; the preview is of the last."""
     common = {field.name: getattr(args, field.name) for field in fields(EmbedArgs)}
     stem = re.sub(r"\.{2,}", ".", re.sub(r"[^\w.:@-]", "_", part.stem, flags=re.ASCII))
-    common["run_id"] = f"{args.run_id}-{stem}"[:_LONGEST]
+    common["preview"] = args.preview and last
+    common["run_id"] = f"{str(args.run_id)[:_LONGEST]}-{stem[-_LONGEST:]}"
     return Embed(**common, paths_file=str(part), checkpoint_file=str(checkpoint), resume=not args.no_resume)
 
 

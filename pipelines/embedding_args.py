@@ -29,6 +29,7 @@ class EmbedArgs(JobArgs):
     allow_noncanonical: bool = flag("Allow another --duration-s than 120.", False)
     checkpoint_every: int = flag("Paths after which the checkpoint is written; default: 100.", 100, minimum=1)
     retry_quarantined: bool = flag("Try what is in the quarantine again.", False)
+    preview: bool = flag("Write preview.html beside the shards: a projection, and nearest neighbours to hear.", False)
     num_workers: int | None = flag("The same as --workers.", key="run.workers")
     workspace: str | None = workspace()
 
@@ -44,7 +45,6 @@ class Embed(EmbedArgs):
     with_results: bool = flag("Add status and reasons of each segment's live result.", False)
     resume: bool = flag("Skip what is completed and still there with the same identity.", False)
     checkpoint_file: str = flag(f"The checkpoint; default: {CHECKPOINT}.", CHECKPOINT)
-    preview: bool = flag("Write preview.html beside the shards: a projection, and nearest neighbours to hear.", False)
 
 
 @dataclass(frozen=True, kw_only=True)

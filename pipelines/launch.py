@@ -27,6 +27,7 @@ from resplice.pipelines.config import Resolved
 from resplice.pipelines.keys import masked
 from resplice.pipelines.running import Servers, quiet, running
 from resplice.transforms import provenance
+from resplice.transforms.kinds import deciding
 from resplice.transforms.provenance import Run
 from resplice.transforms.records import Exit, Reason, Refusal, Terminated, Unavailable, UserError
 from resplice.transforms.settings import Settings
@@ -248,6 +249,8 @@ def _run(command: str, args: Any, resolved: Resolved) -> Run:
     values = {f.name: getattr(args, f.name) for f in fields(args) if f.name not in _NOT_RECORDED}
     settings = asdict(replace(resolved.settings, beam=()))
     settings["database"].pop("url")
+    given = settings["validate"]["engine_settings"]
+    settings["validate"]["engine_settings"] = [(name, deciding(name, values)) for name, values in given]
     for name in ("corpus", "store", "run", "plan", "merge", "finalize"):
         settings.pop(name)  # they decide where, when and which, not what comes out
     own = {"synthesize": settings.pop("synthesis"), "embed": settings.pop("embed")}

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from resplice.io import clips, replaying, scoring, settling, sidecars, speaking, vmaf_logs
+from resplice.io import clips, embedding, replaying, scoring, settling, sidecars, speaking, vmaf_logs
 from resplice.pipelines import cli
 from resplice.pipelines.show import cell
 from resplice.transforms.records import Exit, UserError
@@ -38,6 +38,8 @@ def run(file: str, sidecar: Mapping[str, Any], options: StoreOptions, quiet: boo
             words, made = _export(words, sidecar, scratch)
         elif name == settling.STAGE:
             words, made = _documents(words, sidecar, scratch)
+        elif name == embedding.STAGE:
+            words, made = _embeddings(words, Path(file).absolute(), sidecar, scratch)
         elif name == speaking.STAGE:
             words, made = _audio(words, sidecar, scratch)
         elif name in _STAGES:
@@ -92,6 +94,22 @@ def _documents(words: list[str], sidecar: Mapping[str, Any], scratch: Path) -> t
         "--workspace": str(scratch / "workspace"),
     }
     return redirected(words, flags), scratch / _MANIFEST
+
+
+def _embeddings(words: list[str], file: Path, sidecar: Mapping[str, Any], scratch: Path) -> tuple[list[str], Path]:
+    """Return the command of a writing of embeddings that finds the writings before it; no library is kept."""
+    replaying.seed_embeddings(file, scratch / _MADE)
+    flags: dict[str, str | None] = {
+        "--run-id": str(sidecar["run_id"]),
+        "--out": str(scratch / _MADE),
+        "--checkpoint-file": str(scratch / "checkpoint.json"),
+        "--library": None,
+        "--workspace": str(scratch / "workspace"),
+    }
+    words = [word for word in words if word != "--preview"]
+    if "tars" in sidecar["run_provenance"]["inputs"]:  # those that were repaired are in the workspace
+        replaying.seed_runs(Path(sidecar["workspace"]), scratch / "workspace", f"{sidecar['run_id']}/{embedding.STAGE}")
+    return redirected(words, flags), scratch / _MADE / file.name
 
 
 def _audio(words: list[str], sidecar: Mapping[str, Any], scratch: Path) -> tuple[list[str], Path]:

@@ -19,14 +19,14 @@ from resplice.io.asr import Asr, agreement
 from resplice.io.audio import encode
 from resplice.io.chain import judge_segments
 from resplice.io.context import Context
-from resplice.io.engines import ChainSpec
+from resplice.io.engines import ChainSpec, chain_of
 from resplice.io.pool import close_all
 from resplice.io.rows import Row
 from resplice.transforms.agreement import normal
 from resplice.transforms.kinds import ASR
 from resplice.transforms.provenance import Run
 from resplice.transforms.records import UserError
-from resplice.transforms.settings import RunOptions, Settings
+from resplice.transforms.settings import RunOptions, Settings, Validate
 
 SAID = "head bag cafe deaf fade"
 SEGMENTS = [SAID, "gab bed fade cafe head bag deaf", "bag head fade cafe deaf bed", "deaf cafe bag head"]
@@ -163,6 +163,13 @@ def test_the_place_of_a_model_is_no_part_of_what_it_says(model: str, tmp_path: P
         for where, size in ((model, 1), (other, 9))
     ]
     assert specs[0].deciding == specs[1].deciding == ChainSpec((("asr", (("wer_high", 0.5),)),))
+
+
+def test_the_last_engine_must_pass_something() -> None:
+    validate = Validate(("vad", "snr"), engine_settings=(("vad", (("passes", False),)), ("snr", (("passes", False),))))
+    with pytest.raises(UserError, match=r"\[validate.snr\] passes = false, and snr is the last"):
+        chain_of(validate)
+    assert chain_of(replace(validate, engines=("snr", "signal")))[0].names == ("snr", "signal")
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,10 @@ import pytest
 import soundfile
 
 from resplice.io.library import LibraryFile
-from resplice.pipelines import embed_chunks
+from resplice.pipelines import embed_chunks, embedding_args
 from resplice.pipelines.__main__ import main
 from resplice.transforms.paths import normal
-from resplice.transforms.records import UserError
+from resplice.transforms.records import UserError, valid_video_id
 
 
 @pytest.fixture(autouse=True)
@@ -164,6 +164,15 @@ def test_a_part_that_is_run_again_goes_on_by_its_own_checkpoint(folder: Path) ->
     assert main(["embed-chunks", "--quiet"]) == 0
     counters = {path.stem[-1]: json.loads(path.read_bytes())["counters"] for path in checkpoints.glob("*.json")}
     assert [(counters[part]["queued"], counters[part]["skipped_checkpoint"]) for part in "12"] == [(1, 0), (0, 1)]
+
+
+def test_a_part_is_a_run_named_by_it_and_the_last_one_makes_the_preview() -> None:
+    args = embedding_args.EmbedChunks(run_id="r" * 150, preview=True, windows="canonical", no_resume=True)
+    made = [embed_chunks.of_part(args, Path(f"d/{'p' * 300}..é {n}.txt"), Path("c.json"), n == 2) for n in (1, 2)]
+    assert len({one.run_id for one in made}) == 2 and all(valid_video_id(str(one.run_id)) for one in made)
+    assert [(one.preview, one.resume, one.windows) for one in made] == [
+        (False, False, "canonical"), (True, False, "canonical")
+    ]  # fmt: skip
 
 
 @pytest.mark.slow

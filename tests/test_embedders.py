@@ -66,12 +66,10 @@ def test_logmel_is_what_its_definition_says() -> None:
     matrix = cepstra.dct_matrix(80, 80)
     assert np.allclose(matrix.T @ matrix, np.eye(80))
     found = energies.astype(np.float64) @ matrix[:, :24]
-    padded = np.concatenate([found[:1], found[:1], found, found[-1:], found[-1:]])
-    deltas = sum(n * (padded[2 + n : len(padded) - 2 + n] - padded[2 - n : len(padded) - 2 - n]) for n in (1, 2)) / 10
     expected = [
         found.mean(0),
         found.std(0),
-        deltas.std(0),
+        (found[1:] - found[:-1]).std(0),
         np.percentile(found, 10, axis=0),
         np.percentile(found, 90, axis=0),
     ]
@@ -155,8 +153,7 @@ def test_a_model_that_is_not_the_pinned_one_refuses_to_start(tmp_path: Path) -> 
         UserError, match=f"has the SHA-256 {settings['model_sha256']}, but embed.model_sha256 says {'0' * 64}"
     ):
         chosen(**{**settings, "model_sha256": "0" * 64})
-    with pytest.raises(UserError, match=f"--model-sha256 {settings['model_sha256']}"):
-        chosen(embedder=settings["embedder"])
+    assert chosen(embedder=settings["embedder"]).digest == chosen(**settings).digest  # without a pin it is what it is
     with pytest.raises(UserError, match=r"there is no model .*gone.onnx"):
         chosen(**{**settings, "embedder": f"onnx:{tmp_path}/gone.onnx"})
 

@@ -17,9 +17,14 @@ from corpus import Corpus
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resplice.io import engines, rejudging
+from resplice.io import engines, rejudging, sidecars
+from resplice.io.context import Context
+from resplice.io.judging import Prints
+from resplice.io.work import Planned as Video
 from resplice.transforms.calibration import Labelled, curve, of_rule, share
 from resplice.transforms.kinds import KINDS
+from resplice.transforms.provenance import Run, fingerprint
+from resplice.transforms.settings import Settings
 
 Planned = Callable[[], Corpus]
 NEW = "--set=validate.signal.rate_low=14"
@@ -55,6 +60,16 @@ def test_merge_publishes_what_was_decided_again(again: Corpus) -> None:
     after = again.json("verify/coverage.json")
     assert (after["snapshot"], after["validated"]) == (before["snapshot"] + 1, before["validated"])
     assert after["failed"] > before["failed"]
+
+
+def test_a_fingerprint_is_the_digest_of_all_its_parts() -> None:
+    context, versions = Context(Run("r", "w", "test", ""), Settings()), {"signal": "1"}
+    chain = engines.ChainSpec((("signal", (("rate_low", 2.0),)),))
+    video = Video("v", False, 1, 0.0, None, None, "a" * 64, None)
+    assert Prints(context, chain, versions).of("b" * 64, video) == fingerprint(
+        tar="b" * 64, rows="a" * 64, columns=context.settings.database.columns, chain=chain, versions=versions,
+        tools=sidecars.tools(),
+    )  # fmt: skip
 
 
 def test_no_audio_is_read(again: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 from backfilling import Folder, draft, essay, evaluation
 from clips import konvid, pair
 from recovering import tree
@@ -207,3 +209,36 @@ def test_in_what_two_artifacts_differ_is_told_by_their_kind(tmp_path: Path) -> N
     assert how[".bin"] == ["bytes (2 before, 2 now)"] and how[""] == ["1 files, the first f"]
     (tmp_path / "c.json").write_text(json.dumps({"at": "other", "score": 1.0}))
     assert replaying.how(tmp_path / "a.json", tmp_path / "c.json") == []
+
+
+def test_embeddings_come_out_again_beside_those_of_before_and_a_flipped_byte_is_found(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        sound = np.random.default_rng(ord(name)).normal(0, 0.1, 8000)
+        soundfile.write(tmp_path / name / f"{name}.wav", sound, 16000)
+    (tmp_path / "list.txt").write_text("a\nnone.wav\n")
+    assert run("embed", "--paths-file", "list.txt", "--out", "made", "--run-id", "R", "--quiet") == 0
+    assert run("embed", "b", "--out", "made", "--run-id", "S", "--quiet") == 0
+    written = ["000001-R", "000001-R.manifest.json", "000002-S", "000002-S.manifest.json"]
+    assert sorted(path.name for path in (tmp_path / "made").iterdir()) == written
+    told = json.loads((tmp_path / "made/000001-R.manifest.json").read_text())
+    assert told["refused_by_reason"] == {"missing": 1} and told["stats"] == {"paths": 1, "contents": 1}
+    for sidecar in ("made/000001-R.manifest.json", "made/000002-S.manifest.json"):
+        assert run("manifest", "verify", sidecar) == 0
+        assert run("manifest", "replay", "--run", sidecar) == 0
+        assert "makes the same bytes again" in capsys.readouterr().out
+    for path in (tmp_path / "a/a.wav", tmp_path / "list.txt", *(tmp_path / "made/000001-R").iterdir()):
+        flip(path)
+        assert run("manifest", "verify", "made/000001-R.manifest.json") == 4, path
+        flip(path)
+    before = (tmp_path / "made/000001-R.manifest.json").read_bytes()
+    assert run("embed", "--paths-file", "list.txt", "--out", "made", "--run-id", "R", "--resume", "--quiet") == 3
+    assert (tmp_path / "made/000001-R.manifest.json").read_bytes() == before
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)

@@ -33,14 +33,8 @@ def cepstra(energies: NDArray[np.float32]) -> NDArray[np.float64]:
 
 
 def deltas(coefficients: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the delta coefficients, of the same shape (frames, n).
-
-    The regression over two frames on each side, the first and last frame repeated beyond the ends:
-    d[t] = (c[t+1] - c[t-1] + 2 (c[t+2] - c[t-2])) / 10 (The HTK Book, 5.6 "Delta, Acceleration and Third Differential
-    Coefficients"; Kaldi's `DeltaFeatures` with its default window of 2 is the same).
-    """
-    padded = np.pad(coefficients, ((2, 2), (0, 0)), mode="edge")
-    return (padded[3:-1] - padded[1:-3] + 2.0 * (padded[4:] - padded[:-4])) / 10.0
+    """Return the differences from frame to frame: shape (frames, n) → (frames - 1, n); of one frame a row of zeros."""
+    return np.diff(coefficients, axis=0) if len(coefficients) > 1 else np.zeros_like(coefficients)
 
 
 def statistics(energies: NDArray[np.float32]) -> NDArray[np.float64]:

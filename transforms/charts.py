@@ -159,30 +159,6 @@ def histogram(chart: Histogram) -> Plot:
     )
 
 
-@dataclass(frozen=True)
-class Dot:
-    """A point of a scatter as drawn."""
-
-    x: float
-    y: float
-    point: Point
-
-
-def scatter(chart: Scatter) -> list[Dot]:
-    """Lay out a scatter in SCATTER_WIDTH x SCATTER_HEIGHT, both axes on one scale; marked points come last, on top."""
-    left, low = (min((getattr(p, axis) for p in chart.points), default=0.0) for axis in ("x", "y"))
-    right, high = (max((getattr(p, axis) for p in chart.points), default=0.0) for axis in ("x", "y"))
-    wide, tall = SCATTER_WIDTH - 2 * _MARGIN, SCATTER_HEIGHT - 2 * _MARGIN
-    scale = min(wide / ((right - left) or 1.0), tall / ((high - low) or 1.0))
-
-    def dot(point: Point) -> Dot:
-        x, y = point.x - (left + right) / 2, point.y - (low + high) / 2
-        return Dot(SCATTER_WIDTH / 2 + scale * x, SCATTER_HEIGHT / 2 - scale * y, point)
-
-    dots = [dot(point) for point in chart.points]
-    return sorted(dots, key=lambda dot: bool(dot.point.mark))
-
-
 def _marks(shown: Sequence[Threshold], x_of: Callable[[float], float]) -> list[Mark]:
     """Return the labelled lines of thresholds; neighbours stand in two rows."""
     marks = []
@@ -226,6 +202,30 @@ def curves(chart: Curves) -> CurvePlot:
         [Mark(y_of(share), f"{share:g}", "end") for share in (0.0, 0.5, 1.0)],
         _marks(chart.thresholds, x_of),
     )
+
+
+@dataclass(frozen=True)
+class Dot:
+    """A point of a scatter as drawn."""
+
+    x: float
+    y: float
+    point: Point
+
+
+def scatter(chart: Scatter) -> list[Dot]:
+    """Lay out a scatter in SCATTER_WIDTH x SCATTER_HEIGHT, both axes on one scale; marked points come last, on top."""
+    left, low = (min((getattr(p, axis) for p in chart.points), default=0.0) for axis in ("x", "y"))
+    right, high = (max((getattr(p, axis) for p in chart.points), default=0.0) for axis in ("x", "y"))
+    wide, tall = SCATTER_WIDTH - 2 * _MARGIN, SCATTER_HEIGHT - 2 * _MARGIN
+    scale = min(wide / ((right - left) or 1.0), tall / ((high - low) or 1.0))
+
+    def dot(point: Point) -> Dot:
+        x, y = point.x - (left + right) / 2, point.y - (low + high) / 2
+        return Dot(SCATTER_WIDTH / 2 + scale * x, SCATTER_HEIGHT / 2 - scale * y, point)
+
+    dots = [dot(point) for point in chart.points]
+    return sorted(dots, key=lambda dot: bool(dot.point.mark))
 
 
 def ticks(low: float, high: float, most: int) -> list[float]:

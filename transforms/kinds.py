@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import fields
+from typing import Any
 
 from resplice.transforms.rules import ABOVE, BELOW, Kind, Rule
 from resplice.transforms.settings import SignalThresholds
@@ -67,3 +69,8 @@ ASR = Kind(
 )
 
 KINDS = {kind.name: kind for kind in (SIGNAL, LOUDNESS, VAD, SNR, ASR)}
+
+
+def deciding(engine: str, settings: Iterable[tuple[str, Any]]) -> tuple[tuple[str, Any], ...]:
+    """Return the settings of an engine without those that change no result."""
+    return tuple((key, value) for key, value in settings if engine not in KINDS or key not in KINDS[engine].places)

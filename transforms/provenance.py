@@ -88,7 +88,12 @@ def sha256(data: bytes) -> str:
 
 def fingerprint(**parts: Any) -> str:
     """Return the digest of the named parts (JSON-able values) and of the code's version."""
-    return sha256(line({"code": VERSION, **parts}).encode())
+    return sha256(words(**parts).encode())
+
+
+def words(**parts: Any) -> str:
+    """Return what a fingerprint is the digest of."""
+    return line({"code": VERSION, **parts})
 
 
 def rows_digest(rows: Iterable[dict[str, Any]]) -> str:
