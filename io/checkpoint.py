@@ -30,7 +30,7 @@ class Checkpoint:
     def at(cls, path: str) -> Checkpoint:
         """Return the checkpoint at a path. UserError for one that cannot be a file."""
         file = Path(path).absolute()
-        if "://" in path or file.is_dir():
+        if "://" in path or file.is_dir() or any(each.is_file() for each in file.parents):
             raise UserError(f"--checkpoint-file {path} is no local file; name one, e.g. data/embed_checkpoint.json")
         return cls(file)
 

@@ -17,6 +17,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from resplice.io import digests, embedders, hearing, html, refusals, segments, sidecars, spans, vectors, walk
@@ -56,6 +57,7 @@ class Asked:
     before: Mapping[str, Any]
     library: LibraryFile | None
     given: tuple[str, ...]
+    of_videos: bool
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -85,13 +87,18 @@ def asked(args: Any, resolved: Resolved) -> Asked:
     if library is not None:
         library.read()
     given = (*args.paths, *(walk.listed(args.paths_file) if args.paths_file else ()))
-    url = args.out.rstrip("/") if args.out.startswith(paths.S3) else walk.absolute(args.out)
-    return Asked(choice, cut, Place(url, options=settings.store), checkpoint, before, library, given)
+    out = Place(url_of(args.out), options=settings.store)
+    return Asked(choice, cut, out, checkpoint, before, library, given, not sources[0])
 
 
 def url_of(out: str) -> str:
-    """Return the root that --out names."""
-    return out.rstrip("/") if out.startswith(paths.S3) else walk.absolute(out)
+    """Return the root that --out names. UserError where no folder can be."""
+    if out.startswith(paths.S3):
+        return out.rstrip("/")
+    url = walk.absolute(out)
+    if blocked := next((each for each in (Path(url), *Path(url).parents) if each.exists() and not each.is_dir()), None):
+        raise UserError(f"--out {out}: {blocked} is a file; name a folder")
+    return url
 
 
 def windows_of(args: Any, text: str) -> Windows:
@@ -134,8 +141,8 @@ def embed(session: Session, ask: Asked) -> None:
         return
     work = Job(
         context, ask.choice, ask.windows, ask.out, _writing(context, index, decision, ask), ask.library,
-        of_videos=not ask.given, with_results=session.args.with_results,
-        tars=None if ask.given else segments.Tars(context),
+        of_videos=ask.of_videos, with_results=session.args.with_results,
+        tars=segments.Tars(context) if ask.of_videos else None,
     )  # fmt: skip
     keeper = Keeper.of(work, ask.checkpoint, session.args.checkpoint_every, ask.facts, decision,
                        ask.before if session.args.resume else {}, index)  # fmt: skip
@@ -152,7 +159,7 @@ def inventory(session: Session, ask: Asked) -> tuple[list[Unit], int]:
     Only what has another token than when its digest was remembered is read.
     """
     context, memory = session.context, Digests(session.context.workspace.store, digests.MEMORY)
-    if ask.given:
+    if not ask.of_videos:
         walked = walk.walk(ask.given, context.settings.store)
         if not walked.files:
             raise UserError(f"no audio file is in what was given; known kinds: {', '.join(sorted(paths.EXTENSIONS))}")

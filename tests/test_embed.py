@@ -15,10 +15,12 @@ import soundfile
 from embedding import RATE, Music, sound
 from test_embedders import graph
 
-from resplice.io import shards
+from resplice.io import embedders, shards, sounds
 from resplice.io.library import LibraryFile
 from resplice.io.local import LocalStore
 from resplice.pipelines.__main__ import main
+from resplice.transforms import windows
+from resplice.transforms.settings import Embed, StoreOptions
 
 Make = Callable[..., Music]
 
@@ -280,6 +282,9 @@ def test_what_cannot_be_read_is_exit_2_and_nothing_is_written(music: Make, flag:
         (("--with-results",), "--with-results is about videos"),
         (("--checkpoint-every", "0"), "at least 1"),
         (("--checkpoint-file", "music"), "is no local file"),
+        (("--checkpoint-file", "music/track000.flac/c.json"), "is no local file"),
+        (("--out", "music/track000.flac/out"), "track000.flac is a file; name a folder"),
+        (("--paths-file", "/dev/null"), "no audio file is in what was given"),
         (("--reuse",), "unknown option --reuse; the nearest is --resume"),
     ],
 )
@@ -287,9 +292,10 @@ def test_what_cannot_be_meant_is_exit_2(
     music: Make, capsys: pytest.CaptureFixture[str], flags: tuple[str, ...], told: str
 ) -> None:
     library = music(1)
-    assert library(*flags) == 2
+    given = () if "--paths-file" in flags else ("music",)
+    assert library(*flags, given=given) == 2
     assert told in capsys.readouterr().err
-    assert {path.name for path in library.folder.iterdir()} == {"music"}
+    assert not (library.folder / "data").exists()
 
 
 def test_a_dry_run_counts_and_writes_nothing(music: Make, capsys: pytest.CaptureFixture[str]) -> None:
@@ -324,3 +330,39 @@ def test_a_file_that_hangs_or_takes_too_much_memory_costs_only_itself(music: Mak
     soundfile.write(library.path("long.wav"), np.zeros(RATE * 3600, np.int16), RATE)
     assert library("--set", "run.memory_mb=64") == 0
     assert library.failures() == {"long.wav": ("decode", "crashed")} and len(library.vectors()) == 2
+
+
+def test_the_pipeline_makes_what_a_plain_loop_makes_bit_for_bit(music: Make) -> None:
+    library = music(3)
+    library.write("other_rate.wav", 9, 1.0, rate=44100)
+    assert library() == 0
+    model = embedders.choose(Embed(), StoreOptions()).load()
+    expected = {}
+    for path in library.path("").iterdir():
+        decoded = sounds.decode(str(path), path.name, model.sample_rate)
+        expected[path.name] = windows.mean(model.embed([decoded.samples])).tobytes()
+    assert library.vectors() == expected
+
+
+def test_m4a_is_decoded_by_the_extra_av(music: Make) -> None:
+    av = pytest.importorskip("av")
+    library = music(1)
+    with av.open(str(library.path("song.m4a")), "w", format="ipod") as container:
+        stream = container.add_stream("aac", rate=44100, layout="stereo")
+        samples = np.stack([sound(5, 1.0, 44100)] * 2)
+        for start in range(0, 44100 - 1024, 1024):
+            frame = av.AudioFrame.from_ndarray(samples[:, start : start + 1024].copy(), "fltp", "stereo")
+            frame.sample_rate, frame.pts = 44100, start
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    library.path("broken.M4A").write_bytes(library.path("song.m4a").read_bytes()[:500])
+    assert library("--windows", "canonical") == 0
+    assert library.failures() == {"broken.M4A": ("decode", "undecodable")}
+    row = next(row for row in library.table().to_pylist() if row["path"].endswith("song.m4a"))
+    assert row["sample_rate"] == 44100 and row["duration_s"] == pytest.approx(1.0, abs=0.1)
+
+
+def test_decoding_that_takes_too_long_is_a_timeout_of_that_file(music: Make) -> None:
+    library = music(1)
+    assert library("--set", "run.timeout_s=0.0001") == 3
+    assert library.failures() == {"track000.flac": ("decode", "timeout")}
