@@ -67,17 +67,25 @@ def embed(folder: Path, *more: str) -> float:
     return time.monotonic() - began
 
 
+def used() -> float:
+    """Return the seconds of CPU that commands took so far, with their killable workers."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
 def compare(folder: Path, repeat: int) -> None:
     """Print the speed of both, in turns."""
     files = sorted(path for path in (folder / "music").rglob("*") if path.is_file() and paths.is_audio(path.name))
     for number in range(repeat):
+        before = time.process_time()
         loop, own, audio = bare(files)
+        cpu, before = time.process_time() - before, used()
         took = embed(folder, "--run-id", f"r{number}", "--out", f"out{number}", "--checkpoint-file", f"{number}.json")
         memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
         print(
             f"{len(files)} files, {audio / 3600:.2f} h: bare loop {loop:.1f} s ({audio / loop:.0f}x real time), "
             f"logmel alone {audio / own:.0f}x a core, embed {took:.1f} s ({audio / took:.0f}x): {loop / took:.2f} of "
-            f"the loop; most memory of a process {memory:.0f} MB"
+            f"the loop; CPU {cpu:.1f} and {used() - before:.1f} s; most memory of a process {memory:.0f} MB"
         )
 
 
