@@ -23,6 +23,14 @@ from resplice.transforms.windows import FIXED
 
 WRITING, EMBEDDER, WINDOWS, RUN = "writing", "embedder_digest", "windows", "run_id"
 _FOLDER = re.compile(r"(\d{6})-(.+)")
+OF_A_FILE = {"path": pa.string()}
+OF_A_SEGMENT = {"video_id": pa.string(), "segment_file": pa.string()}
+COLUMNS: dict[str, pa.DataType] = {
+    "content_sha256": pa.string(), "embedder": pa.string(), "embedder_digest": pa.string(), "windows": pa.string(),
+    "start_s": pa.float64(), "dim": pa.int64(), "vector": pa.list_(pa.float32()), "duration_s": pa.float64(),
+    "sample_rate": pa.int64(), "run_id": pa.string(),
+}  # fmt: skip
+"""The columns of a shard after its key and owner; the vectors of one shard are lists of one size."""
 _RESULT = {"status": pa.string(), "reasons": pa.list_(pa.string())}
 
 
@@ -36,13 +44,9 @@ def encode(
     metadata: Mapping[str, str],
 ) -> bytes:  # fmt: skip
     """Return a shard as parquet bytes; `vectors` have one shape (dim,), a row each."""
-    text, dim = pa.string(), len(vectors[0])
-    owner = {"video_id": text, "segment_file": text} if of_videos else {"path": text}
-    kinds = {
-        "key": text, **owner, "content_sha256": text, "embedder": text, "embedder_digest": text, "windows": text,
-        "start_s": pa.float64(), "dim": pa.int64(), "vector": pa.list_(pa.float32(), dim), "duration_s": pa.float64(),
-        "sample_rate": pa.int64(), "run_id": text, **(_RESULT if with_results else {}),
-    }  # fmt: skip
+    dim, owner = len(vectors[0]), OF_A_SEGMENT if of_videos else OF_A_FILE
+    wanted = {"key": pa.string(), **owner, **COLUMNS, **(_RESULT if with_results else {})}
+    kinds = {**wanted, "vector": pa.list_(pa.float32(), dim)}
     flat = pa.array(np.concatenate(vectors).astype(np.float32, copy=False))
     columns = [
         pa.FixedSizeListArray.from_arrays(flat, dim) if name == "vector" else pa.array([r[name] for r in rows], kind)

@@ -31,7 +31,7 @@ def test_the_example_file_holds_exactly_the_defaults(here: Path) -> None:
     (here / "resplice.toml").unlink()
     assert example.settings == resolve(None, (), {}).settings
     given = {key for key, origin in example.origin.items() if origin == "file"}
-    described_elsewhere = {key for key in keys.KEYS if key.startswith("synthesis.")}
+    described_elsewhere = {key for key in keys.KEYS if key.startswith(("synthesis.", "embed."))}
     assert given == {*keys.KEYS, "beam.runner"} - described_elsewhere
 
 
@@ -148,8 +148,8 @@ def test_a_wrong_variable_is_named(environ: dict[str, str], message: str) -> Non
 
 
 def test_variables_of_other_sections_and_programs_are_left_alone(here: Path) -> None:
-    environ = {"RESPLICE_HOME": "x", "RESPLICE_EMBED_MODEL": "y", "PATH": "z"}
-    assert of_file("[embed]\nmodel = 'x'", here, environ=environ).settings.run == Settings().run
+    environ = {"RESPLICE_HOME": "x", "PATH": "z"}
+    assert of_file("", here, environ=environ).settings.run == Settings().run
 
 
 @pytest.mark.parametrize("given", ["run.workers", "run.worker=1", "beam=1", "run.workers=", "x=1"])

@@ -22,7 +22,7 @@ import soundfile
 import test_corpus_rows
 from blocks import DOCUMENTS, ROOT, Block, Command, Done, Shell, blocks, prose
 
-from resplice.io import clips, index, scoring, settling
+from resplice.io import clips, index, scoring, settling, vectors
 from resplice.io.pool import close_all
 from resplice.pipelines import config, documents_report
 from resplice.pipelines.__main__ import main
@@ -320,6 +320,7 @@ def vocabulary(played: Played) -> set[str]:
         word for kind in KINDS.values() for rule in kind.rules for word in (rule.reason, rule.setting, rule.measure)
     }
     words |= {"asr_text", *(f"margin_{name}" for name in KINDS["signal"].thresholds)}
+    words |= {*vectors.COLUMNS, *vectors.OF_A_SEGMENT}
     words |= {*test_corpus_rows.KEYS.split(), *clips.SCHEMA.names, *scoring.SCHEMA.names}
     row = speech.row(1, 1, Synthesis(), [], 0, audio_path=None, audio_sha256=None, text_sha256=None)
     words |= {*chunks.NO_ENGINE, "chunk_paths", "default_voice", *keys(chunks.settled({"chunks": [row]}, {}, 1, ""))}
