@@ -126,7 +126,7 @@ def write(store: Store, artifact: str, sidecar: Mapping[str, Any]) -> None:
     """Write the sidecar of an artifact, last of all. One that a loss of power takes away is written by the next run."""
     data = provenance.document(sidecar)
     if isinstance(store, LocalStore):
-        store.replace(artifact + SUFFIX, data, None, lasting=False)
+        store.replace(artifact + SUFFIX, data, None, False)  # not lasting
     else:
         store.replace(artifact + SUFFIX, data, None)
 
