@@ -144,7 +144,7 @@ def call(words: list[str], folder: str) -> None:
             done = subprocess.run(words, cwd=folder, stdin=subprocess.DEVNULL, stdout=told, stderr=told)
         except OSError as error:
             raise Refusal(Reason.ENGINE_FAILED, f"{words[0]}: {error}") from None
-        said = _last_line(told.fileno())
+        said = _last_line(told.fileno()).replace(f"{folder}/", "")
     if done.returncode < 0:
         with contextlib.suppress(ValueError):
             said = f"died by {signal.Signals(-done.returncode).name}" + (f" ({said})" if said else "")
@@ -154,10 +154,13 @@ def call(words: list[str], folder: str) -> None:
 
 
 def _last_line(file: int) -> str:
-    """Return the first of the last lines that a program said: what follows it is what came of it."""
+    """Return the first of the last lines that a program said: what follows it is what came of it.
+
+    Addresses in it are left out, so that the same failure is told in the same words.
+    """
     size = os.fstat(file).st_size
     lines = os.pread(file, _TAIL, max(size - _TAIL, 0)).decode(errors="replace").splitlines()
-    kept = [re.sub(r"^(\[[^\]]*\] ?)+", "", line).strip() for line in lines]
+    kept = [re.sub(r"^(\[[^\]]*\] ?)+| @ 0x[0-9a-f]+", "", line).strip() for line in lines]
     return next((line for line in kept if line), "")
 
 

@@ -126,7 +126,7 @@ def write(store: Store, artifact: str, sidecar: Mapping[str, Any]) -> None:
     """Write the sidecar of an artifact, last of all. One that a loss of power takes away is written by the next run."""
     data = provenance.document(sidecar)
     if isinstance(store, LocalStore):
-        store.replace(artifact + SUFFIX, data, None, lasting=False)
+        store.replace(artifact + SUFFIX, data, None, False)  # not lasting
     else:
         store.replace(artifact + SUFFIX, data, None)
 
@@ -147,7 +147,7 @@ def read(path: Path) -> dict[str, Any] | None:
 
 
 def renew(store: Store, artifact: str, sidecar: Mapping[str, Any]) -> None:
-    """Write the sidecar of an artifact unless one is there that tells the same of the same run."""
+    """Write the sidecar of an artifact unless one is there that tells the same: the run that made it stays named."""
     before = load(store, artifact)
     if before is None or _told(before) != _told(sidecar):
         write(store, artifact, sidecar)
@@ -155,7 +155,7 @@ def renew(store: Store, artifact: str, sidecar: Mapping[str, Any]) -> None:
 
 def _told(sidecar: Mapping[str, Any]) -> list[Any]:
     run = sidecar["run_provenance"]
-    return [sidecar.get("run_id"), sidecar.get("settings_sha256"), run["inputs"], run["outputs"]]
+    return [sidecar.get("settings_sha256"), run["inputs"], run["outputs"]]
 
 
 def exists(store: Store, artifact: str) -> bool:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from resplice.transforms import charts
 from resplice.transforms.distributions import Counts, Measure, measures
-from resplice.transforms.page import Flow, Histogram, Node, Threshold, Track
+from resplice.transforms.page import Curves, Flow, Histogram, Node, Threshold, Track
 from resplice.transforms.settings import SignalThresholds
 
 COUNTS = st.lists(st.integers(0, 10**9), min_size=3, max_size=3)
@@ -115,3 +115,13 @@ def test_every_threshold_in_force_can_be_drawn(short: float, long: float) -> Non
         drawn = counts.histogram()
         assert drawn is not None
         assert len(charts.histogram(drawn).thresholds) == len(measure.thresholds)
+
+
+def test_curves_run_from_left_to_right_and_from_0_to_1_upwards_and_hold_their_thresholds() -> None:
+    lines = {"precision": [(1.0, 1.0), (2.0, 0.5), (3.0, 0.0)], "recall": []}
+    drawn = charts.curves(Curves("rate_low", "signal", lines, [Threshold("now", 5.0, "below")]))
+    points = [tuple(map(float, point.split())) for point in drawn.paths["precision"][1:].split("L")]
+    floor, left, right = charts.PLOT_HEIGHT - charts.PLOT_BOTTOM, charts.PLOT_LEFT, charts.PLOT_WIDTH - 10
+    assert [y for _, y in points] == [charts.PLOT_TOP, (charts.PLOT_TOP + floor) / 2, floor]
+    assert [x for x, _ in points] == [left, left + (right - left) / 4, left + (right - left) / 2]
+    assert drawn.thresholds == [charts.Mark(right, "now 5", "end", 0)] and set(drawn.paths) == {"precision"}

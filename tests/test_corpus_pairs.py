@@ -82,6 +82,9 @@ def test_each_frame_of_each_clip_is_a_row_and_a_broken_clip_is_one_failed_clip(h
     assert told["schema"] == "konvid-vmaf-pairs-manifest-v1" and told["stats"]["frames"] == 11
     assert set(told["run_provenance"]["inputs"]) == {"konvid_root", "videos_dir", "cache_dir", "vmaf_bin", "model"}
     assert {"ffmpeg", "libvmaf"} <= set(told["tools"])
+    before = [Path(name).read_bytes() for name in ("k.parquet", "k.parquet.manifest.json")]
+    assert pairs() == 0  # what failed is tried again, and fails in the same words
+    assert before == [Path(name).read_bytes() for name in ("k.parquet", "k.parquet.manifest.json")]
 
 
 def test_an_unchanged_rerun_makes_nothing_and_another_crf_makes_all_anew(here: Path) -> None:

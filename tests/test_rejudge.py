@@ -72,8 +72,7 @@ def test_a_fingerprint_is_the_digest_of_all_its_parts() -> None:
     )  # fmt: skip
 
 
-def test_no_audio_is_read(again: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("resplice.io.tars.read_member", None, raising=False)
+def test_no_audio_is_read(again: Corpus) -> None:
     shutil.rmtree(again.path("repair/transcribed"))
     assert again("validate", "--rejudge", NEW) == 0
 
@@ -144,6 +143,7 @@ def test_an_engine_without_stored_measures_leaves_errors_that_validate_then_judg
     assert {row["status"] for row in again.results() if row["engine"] == "snr"} == {"failed"}
     facts = report(again)["results"]
     assert facts["costs"]["snr"]["asked"] == len(judged) and facts["costs"]["signal"]["seconds"] > 0
+    assert f"{len(judged)} asked, {len(judged)} decided" in again.path("report.html").read_text("utf-8")
     assert before != shards(again)
 
 
