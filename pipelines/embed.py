@@ -260,7 +260,10 @@ def finish(
     facts = {"embedder": _maker(work), "writing": work.writing, "out": work.out.url}
     refusals.put(context.workspace.store, f"{context.stage(STAGE)}/embed.json", provenance.document(facts))
     session.finish(STAGE, len(found), done, len(skipped), failed, unit="path")
-    if decision.queued or not sidecars.exists(work.out.store, vectors.folder(work.writing, context.run.id)):
+    unvouched = index.run_id == context.run.id and not sidecars.exists(
+        work.out.store, vectors.folder(work.writing, context.run.id)
+    )
+    if decision.queued or unvouched:
         _vouch(session, work, found, index, failed)
     session.counts[STAGE] |= {"checkpoint": counters}
     _tell(session, work, keeper, quarantined)
