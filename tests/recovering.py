@@ -44,12 +44,12 @@ def die():
 
 def counted(name):
     real = getattr(LocalStore, name)
-    def change(self, *args):
+    def change(self, *args, **more):
         global seen
         seen += 1
         if kind == "before" and seen == int(value):
             die()
-        result = real(self, *args)
+        result = real(self, *args, **more)
         if kind == "after" and seen == int(value):
             die()
         return result
