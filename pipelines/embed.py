@@ -257,13 +257,12 @@ def finish(
                            f"{counters['failed']} failed")  # fmt: skip
     made = [there.identity for there in index.present.values()]
     quarantined = keeper.end({each.content for each in made if each == work.identity(each.content)})
-    facts = {"embedder": _maker(work), "writing": work.writing, "out": work.out.url}
+    maker = {"name": work.choice.name, "digest": work.choice.digest, "windows": str(work.windows)}
+    facts = {"embedder": maker, "writing": work.writing, "out": work.out.url}
     refusals.put(context.workspace.store, f"{context.stage(STAGE)}/embed.json", provenance.document(facts))
     session.finish(STAGE, len(found), done, len(skipped), failed, unit="path")
-    unvouched = index.run_id == context.run.id and not sidecars.exists(
-        work.out.store, vectors.folder(work.writing, context.run.id)
-    )
-    if decision.queued or unvouched:
+    artifact = vectors.folder(work.writing, context.run.id)
+    if decision.queued or (index.run_id == context.run.id and not sidecars.exists(work.out.store, artifact)):
         _vouch(session, work, found, index, failed)
     session.counts[STAGE] |= {"checkpoint": counters}
     _tell(session, work, keeper, quarantined)
@@ -280,11 +279,6 @@ def _vouch(session: Session, work: Job, found: Sequence[Unit], index: Index, fai
     reasons = Counter(line.reason for line in failed)
     evidence.write(work, memory, embedded, session.args.paths_file or "", stats, dict(sorted(reasons.items())))
     memory.save()
-
-
-def _maker(work: Job) -> dict[str, Any]:
-    """Return what made the vectors."""
-    return {"name": work.choice.name, "digest": work.choice.digest, "windows": str(work.windows)}
 
 
 def _tell(session: Session, work: Job, keeper: Keeper, quarantined: int) -> None:
