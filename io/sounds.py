@@ -28,6 +28,8 @@ M4A = ".m4a"
 _BLOCK = 1 << 17
 _HEAD = 1 << 16
 _MOST_CHANNELS = 2
+_UNKNOWN = 7
+"""The error of libsndfile that it words as a file that does not exist, when it is none of its kinds."""
 Block = NDArray[np.float32]
 
 
@@ -69,7 +71,8 @@ def decode(source: str | bytes, name: str, rate: int) -> Sound:
     except Damage as damage:
         raise Refusal(Reason.UNDECODABLE, str(damage)) from None
     except soundfile.LibsndfileError as error:
-        raise Refusal(Reason.UNDECODABLE, f"libsndfile: {error.error_string}") from None
+        said = "the format is not recognised" if error.code == _UNKNOWN else error.error_string
+        raise Refusal(Reason.UNDECODABLE, f"libsndfile: {said}") from None
 
 
 def _by_libsndfile(source: str | bytes, rate: int) -> Sound:
