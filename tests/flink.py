@@ -37,7 +37,7 @@ OPENS = ("lang", "net", "io", "nio", "lang.reflect", "text", "time", "util", "ut
          "util.concurrent.atomic", "util.concurrent.locks")  # fmt: skip
 MEMORY = {
     "task.heap.size": 384, "task.off-heap.size": 0, "framework.heap.size": 128, "framework.off-heap.size": 128,
-    "managed.size": 128, "network.min": 64, "network.max": 64, "jvm-metaspace.size": 256, "jvm-overhead.min": 192,
+    "managed.size": 128, "network.min": 128, "network.max": 128, "jvm-metaspace.size": 256, "jvm-overhead.min": 192,
     "jvm-overhead.max": 192,
 }  # fmt: skip
 """MB of a task manager; without Flink's start scripts nothing computes them."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -16,14 +17,20 @@ import on_flink
 import parts
 import psutil
 import pytest
+import soundfile
 from apache_beam.runners.portability.portable_runner import JobServiceHandle
+from backfilling import Folder, draft, essay, evaluation
 from bucketed import InBucket
 from corpus import Corpus
+from embedding import RATE, sound
 from flink import Cluster
 from on_flink import Places, differences, made
 from postgres import PASSWORDS, WRITER
 from processes import PATIENCE
-from recovering import outcome
+from recovering import outcome, tree
+from test_corpus_rows import log
+
+from resplice.pipelines.__main__ import main
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("flink")]  # one process of the tests has the clusters
 
@@ -142,6 +149,33 @@ def test_pack_on_a_cluster_makes_what_it_makes_in_process(places: Places, cluste
     )
     packed = here.digests("runs/r/pack/transcribed/", ".tar")
     assert packed and differences(made(here), made(there)) == []
+
+
+def test_documents_embeddings_and_corpora_on_a_cluster_are_those_of_one_process(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    inputs, sides = tmp_path / "inputs", [tmp_path / "here", tmp_path / "there"]
+    for name in ("logs", "sounds"):
+        (inputs / name).mkdir(parents=True)
+    (inputs / "logs" / "Foo_480x270_25fps_x.json").write_text(json.dumps(log()))
+    for number in range(3):
+        soundfile.write(inputs / "sounds" / f"{number}.wav", sound(number), RATE)
+    Folder(inputs).write(draft=[draft("d")], essay=[essay("e")], evaluation=[evaluation("v", essay="e")])
+    for side, options in zip(sides, ([], cluster.options), strict=True):
+        more = ["--run-id=r", "--quiet", f"--workspace={side}/work", *options]
+        places = [f"--cross-root={inputs}/cross", f"--gen-root={inputs}/gen", f"--docs-root={side}/docs"]
+        assert main(["documents", *places, f"--db=sqlite:///{side}/index.sqlite", f"--bad-list={side}/bad.csv",
+                     *more]) == 0  # fmt: skip
+        out = [f"--out={side}/vectors", f"--checkpoint-file={side}/checkpoint.json"]
+        assert main(["embed", f"{inputs}/sounds", *out, *more]) == 0
+        assert main(["corpus", "bvi-dvc", f"--cache-dir={inputs}/logs", f"--output={side}/rows.jsonl", *more]) == 0
+    here, there = (
+        {name: digest for name, (_, _, digest) in tree(side).items() if name.startswith(("docs/", "vectors/000001-r/"))}
+        for side in sides
+    )
+    assert len([name for name in here if "." in name]) == 3 * 3 + 1 and here == there
+    rows = [json.loads((side / "rows.jsonl").read_text()) | {"timestamp": ""} for side in sides]
+    assert rows[0] == rows[1]
 
 
 def test_an_error_in_a_worker_is_one_line_and_is_not_tried_again(
