@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from resplice.io.database import connect, patiently, reading, translated, where
+from resplice.io.database import connect, file_of, patiently, reading, translated, where
 from resplice.transforms.documents import STAGES
 from resplice.transforms.records import UserError
 
@@ -59,6 +59,11 @@ class Index:
 
     def _reader(self) -> sa.Engine:
         return connect(self._url, False, option=OPTION)
+
+    @property
+    def file(self) -> str:
+        """Return the file of an SQLite database, "" for another."""
+        return file_of(self._url, OPTION)
 
     def exists(self) -> bool:
         """Return whether the table is there. UserError for a URL that is none, or a table that is another."""

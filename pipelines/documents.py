@@ -50,13 +50,13 @@ from resplice.io.progress import by_marks, marked
 from resplice.io.settling import BLOCKS, STAGE, Settle, Write
 from resplice.pipelines import launch, report
 from resplice.pipelines.config import Resolved
-from resplice.pipelines.indexed import folder_of, url_of
+from resplice.pipelines.indexed import bad_list_of, folder_of, url_of
 from resplice.pipelines.launch import Session
 from resplice.transforms import provenance
 from resplice.transforms.documents import SOURCES
 from resplice.transforms.documents_page import counted, counters
 from resplice.transforms.lineage import Decision, Ref, of_the_first_stage
-from resplice.transforms.records import Exit, Reason, Refusal, UserError
+from resplice.transforms.records import Exit, Reason, Refusal
 
 _ROWS_A_PART = 4000
 _MOST_PARTS = 64
@@ -93,10 +93,8 @@ def places(args: Any) -> tuple[Path, Places, Path]:
     cross = Path(folder_of(args.cross_root, "--cross-root"))
     roots = tuple(folder_of(root, "--gen-root") for root in args.gen_root or ("data/3_generation",))
     docs = folder_of(args.docs_root, "--docs-root", there=False)
-    bad = Path(args.bad_list or cross / "bad_generations.csv").absolute()
-    if bad.is_dir() or bad.resolve() in {(cross / source.csv).resolve() for source in SOURCES}:
-        raise UserError(f"--bad-list {bad} is {'a folder' if bad.is_dir() else 'one of the CSVs'}; name another file")
     url = url_of(args.db)
+    bad = bad_list_of(args.bad_list or str(cross / "bad_generations.csv"), str(cross), roots, docs, url)
     return cross, Places(roots, docs, url, 1, Index(url).exists()), bad
 
 

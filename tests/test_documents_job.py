@@ -426,6 +426,12 @@ WRONG = [
     (("--docs-root=s3://b/x",), "--docs-root s3://b/x: documents are read and written in local folders"),
     (("--docs-root={root}/bad.csv",), "is a file; name a folder"),
     (("--bad-list={root}/cross/essay_generation_results.csv",), "is one of the CSVs; name another file"),
+    (("--bad-list={root}/db/index.sqlite", "--db=sqlite:///{root}/db/index.sqlite"), "is the index of --db; name"),
+    (("--bad-list={root}/gen/d.txt",), "/gen/d.txt is below --gen-root {root}/gen; name another file"),
+    (("--bad-list={root}/gen/new.csv",), "/gen/new.csv is below --gen-root {root}/gen; name another file"),
+    (("--bad-list={root}/docs/bad.csv", "--docs-root={root}/docs"), "is below --docs-root {root}/docs; name another"),
+    (("--bad-list={root}/notes.txt",), "notes.txt is there, and is no bad list; name another file"),
+    (("--bad-list=/dev/null",), "/dev/null is there, and is no bad list; name another file"),
     (("--strct",), "unknown option --strct; the nearest is --strict"),
 ]
 
@@ -436,12 +442,13 @@ def test_a_mistake_is_one_line_and_nothing_is_written(
 ) -> None:
     folder.write(draft=[draft("d")])
     (folder.root / "bad.csv").write_text("")
+    (folder.root / "notes.txt").write_text("mine")
     before = tree(folder.root)
     at = folder.root
     given = ["documents", "--run-id=r", f"--cross-root={at / 'cross'}", f"--gen-root={at / 'gen'}", "--quiet"]
     assert main([*given, *(word.format(root=at) for word in more)]) == 2
     said = capsys.readouterr().err
-    assert message in said and "secret" not in said and said.count("\n") == 1
+    assert message.format(root=at) in said and "secret" not in said and said.count("\n") == 1
     assert tree(folder.root) == before
 
 
