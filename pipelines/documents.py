@@ -115,7 +115,7 @@ def backfill(session: Session, cross: Path, given: Places, bad_list: Path) -> No
     job = Job(replace(given, parts=parts), blocks, bad_list)
     settling.clear(context)
     try:
-        settled, colliding = decide(session, job)
+        settled, out = decide(session, job)
         bad = list(settling.bad_list(context, [block.name for block in blocks]))
         if not session.dry:
             refusals.put(LocalStore(str(bad_list.parent)), bad_list.name, settling.bad_csv(bad))
@@ -125,27 +125,26 @@ def backfill(session: Session, cross: Path, given: Places, bad_list: Path) -> No
             _finish(session, job, settled, bad, publish(session, job, settled))
     finally:
         settling.clear(context)
-    if colliding:
+    if any(decision.reason == Reason.ID_COLLISION for decision in out.values()):
         session.exit_code = Exit.FAILED
 
 
 def decide(session: Session, job: Job) -> tuple[list[dict[str, Any]], dict[Ref, Decision]]:
-    """Decide every row; return the counts of each block, and the rows whose ids collide.
-
-    Where ids collide, which no run should see, the later rows are out and the joins are made again without them.
+    """Decide every row; return the counts of each block, and the rows that are out: whose ids collide, or which
+    became another document of this run before. The joins are made again without them, so that nothing points to them.
     """
-    context, colliding = session.context, dict[Ref, Decision]()
+    context, out = session.context, dict[Ref, Decision]()
     while True:
         gauge = by_marks(context, STAGE, 2 * len(job.blocks))
         with session.progress(gauge):
             with session.pipeline() as pipeline:
-                build(pipeline, context, job, colliding)
+                build(pipeline, context, job, out)
             settled, clashes = (collected(context, STAGE, name) for name in (_SETTLED, _COLLISIONS))
-        pairs = [*clashes, *(decision for line in settled for decision in line["colliding"])]
+        pairs = [*clashes, *(decision for line in settled for decision in line["out"])]
         found = of_the_first_stage(map(Decision.of, pairs))
-        if all(decision.ref in colliding for decision in found):
-            return sorted(settled, key=itemgetter("block")), colliding
-        colliding |= {decision.ref: decision for decision in found}
+        if all(decision.ref in out for decision in found):
+            return sorted(settled, key=itemgetter("block")), out
+        out |= {decision.ref: decision for decision in found}
         settling.clear(context)
 
 

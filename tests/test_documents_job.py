@@ -314,6 +314,46 @@ def test_a_response_that_changed_is_content_changed_and_a_new_run_takes_it(folde
     assert folder.raw("d", "two") == b"another text"
 
 
+@pytest.mark.parametrize("vanishes", [False, True])
+def test_a_row_is_one_document_of_a_run_whatever_its_parent_becomes(folder: Folder, vanishes: bool) -> None:
+    folder.write(
+        draft=[draft("a", response_file="same.txt"), draft("b", combo="x")], evaluation=[evaluation("v", "", "b")]
+    )
+    folder.response("same.txt", b"the same")
+    folder.response("b.txt", b"the same")
+    assert folder.run() == 0
+    before = folder.rows()
+    assert before["v"]["parent_doc_id"] == before["a"]["doc_id"]
+    folder.response("same.txt", b"another text")
+    drafts = [draft("a", response_file="same.txt"), draft("b", combo="x")]
+    folder.write(draft=drafts, evaluation=[evaluation("v", "", "b"), evaluation("new", "", "b")])
+    if vanishes:
+        (folder.root / "gen/same.txt").unlink()
+    assert folder.run() == 0
+    assert folder.reasons() == {"a": "missing_response_file" if vanishes else "content_changed", "v": "content_changed"}
+    detail = folder.bad()[1]["detail"]
+    assert f"document {before['v']['doc_id']} of this run came from this row" in detail and "a new --run-id" in detail
+    after = folder.rows()
+    assert {task: after[task] for task in before} == before
+    assert all(line["parent_doc_id"] in {row["doc_id"] for row in after.values()} for line in after.values()
+               if line["stage"] == "evaluation")  # fmt: skip
+    assert folder.run() == 0 and folder.rows() == after
+
+
+def test_nothing_points_to_a_document_that_was_refused_for_its_row(folder: Folder) -> None:
+    folder.write(draft=[draft("a"), draft("b", "2025-01-01T01:00:00Z")], essay=[essay("e")],
+                 evaluation=[evaluation("v", essay="e")])  # fmt: skip
+    assert folder.run() == 0
+    before = folder.rows()
+    (folder.root / "gen/b.txt").unlink()
+    folder.write(draft=[draft("a"), draft("b", "2025-01-01T01:00:00Z", response_file="gone")], essay=[essay("e")],
+                 evaluation=[evaluation("v", essay="e"), evaluation("w", essay="e")])  # fmt: skip
+    assert folder.run() == 0
+    assert folder.rows() == before
+    assert folder.reasons() == {"b": "missing_response_file", "e": "content_changed", "v": "unresolved_target",
+                                "w": "unresolved_target"}  # fmt: skip
+
+
 def test_a_folder_that_is_gone_is_made_again_and_the_row_is_left(folder: Folder) -> None:
     folder.write(draft=[draft("d")])
     assert folder.run() == 0
