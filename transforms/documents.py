@@ -89,11 +89,15 @@ class Row(NamedTuple):
         return f"{key}:{self.repeat}" if self.repeat > 1 else key
 
 
+_FILE = Row._fields.index("file") - Row._fields.index("task_id")
+
+
 @dataclass(frozen=True)
 class Layout:
     """Where the cells of a CSV stand: the width of its header, and a column each for the cells of a `Row` (-1: none).
 
-    A row must be longer than `last`, the place of its last required column.
+    A row must be longer than `last`, the place of its last required column. `others` are the columns of the response
+    under its further names: where a cell is empty, the next one holds.
     """
 
     source: int
@@ -101,11 +105,14 @@ class Layout:
     last: int
     last_name: str
     places: tuple[int, ...]
+    others: tuple[int, ...] = ()
 
     def row(self, number: int, cells: Sequence[str], repeat: int = 1) -> Row:
         """Return the row that some cells are."""
         width = len(cells)
         taken = [cells[place] if 0 <= place < width else "" for place in self.places]
+        if self.others and not taken[_FILE]:
+            taken[_FILE] = next((cells[place] for place in self.others if place < width and cells[place]), "")
         read = Row(self.source, number, *taken)  # type: ignore[arg-type]
         return read._replace(repeat=repeat, fault=self._fault(width, taken))
 
@@ -131,16 +138,16 @@ def _is_text(text: str) -> bool:
 def layout(source: int, header: Sequence[str]) -> Layout:
     """Return where the cells of a source's CSV stand. UserError for a needed column that is not there, or twice."""
     kind = SOURCES[source]
-    file = next((name for name in kind.files if name in header), "")
+    file, *others = [name for name in kind.files if name in header] or [""]
     names = (kind.task, "combo_id", kind.template, kind.model, kind.status, kind.timestamp, file, *kind.links)
     missing = [name for name in kind.needed if name not in header] + ([] if file else [kind.files[0]])
     if missing:
         raise UserError(f"{kind.csv} has no column {missing[0]} (it has: {', '.join(header)})")
-    if twice := [name for name in names if header.count(name) > 1]:
+    if twice := [name for name in (*names, *others) if header.count(name) > 1]:
         raise UserError(f"{kind.csv} has the column {twice[0]} twice: leave one of them")
     places = tuple(header.index(name) if name in header else -1 for name in names)
-    last = max(places)
-    return Layout(source, len(header), last, header[last], places)
+    last = max(header.index(name) for name in (*kind.needed, file))
+    return Layout(source, len(header), last, header[last], places, tuple(map(header.index, others)))
 
 
 def ticks(timestamp: str) -> int | None:
