@@ -435,6 +435,20 @@ def test_a_mark_at_the_start_line_ends_and_quoted_lines_are_read(folder: Folder)
     assert json.loads(folder.rows()["a,b|c"]["meta_small"])["combo_id"] == "c\r\nc"
 
 
+@pytest.mark.parametrize(
+    ("encoding", "start"), [("utf-16", "ff fe: UTF-16?"), ("utf-16-be", "00 64: UTF-16?"), ("latin-1", "e9 64")]
+)
+def test_a_csv_that_is_not_utf_8_is_told(
+    folder: Folder, encoding: str, start: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder.write(draft=[draft("d")])
+    path = folder.root / "cross" / DRAFT
+    text = ("é" if encoding == "latin-1" else "") + path.read_text()
+    path.write_bytes(text.encode(encoding))
+    assert folder.run() == 2
+    assert f"{DRAFT} is not UTF-8 (it begins with {start}): save it as UTF-8\n" in capsys.readouterr().err
+
+
 def test_a_cell_that_is_not_utf_8_is_an_invalid_row_in_a_list_that_is(folder: Folder) -> None:
     folder.write(draft=[draft("d1"), draft("d2")])
     path = folder.root / "cross" / DRAFT

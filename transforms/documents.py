@@ -14,6 +14,7 @@ from typing import NamedTuple
 from resplice.transforms.records import Reason, Refusal, UserError
 
 SUCCESS = "success"
+_MOST_SHOWN = 500
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 _ID_LENGTH = 16
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -124,10 +125,11 @@ class Layout:
         text = "".join(taken)
         if "\0" in text:
             return "a cell holds a NUL character"
-        return "" if text.isascii() or _is_text(text) else "a cell is not UTF-8"
+        return "" if text.isascii() or is_text(text) else "a cell is not UTF-8"
 
 
-def _is_text(text: str) -> bool:
+def is_text(text: str) -> bool:
+    """Return whether a text is one of UTF-8, with no lone surrogate."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -142,7 +144,7 @@ def layout(source: int, header: Sequence[str]) -> Layout:
     names = (kind.task, "combo_id", kind.template, kind.model, kind.status, kind.timestamp, file, *kind.links)
     missing = [name for name in kind.needed if name not in header] + ([] if file else [kind.files[0]])
     if missing:
-        raise UserError(f"{kind.csv} has no column {missing[0]} (it has: {', '.join(header)})")
+        raise UserError(f"{kind.csv} has no column {missing[0]} (it has: {cut(shown(', '.join(header)))})")
     if twice := [name for name in (*names, *others) if header.count(name) > 1]:
         raise UserError(f"{kind.csv} has the column {twice[0]} twice: leave one of them")
     places = tuple(header.index(name) if name in header else -1 for name in names)
@@ -180,9 +182,9 @@ def checked(row: Row) -> int:
         raise Refusal(Reason.INVALID_ROW, f"{empty[0]} is empty")
     moment = ticks(row.timestamp)
     if moment is None or not _sayable(moment):
-        raise Refusal(Reason.INVALID_ROW, f"{kind.timestamp} {row.timestamp!r} is no time")
+        raise Refusal(Reason.INVALID_ROW, f"{kind.timestamp} {cut(row.timestamp)!r} is no time")
     if row.status != SUCCESS:
-        raise Refusal(Reason.NOT_SUCCESSFUL, f"{kind.status} is {row.status!r}")
+        raise Refusal(Reason.NOT_SUCCESSFUL, f"{kind.status} is {cut(row.status)!r}")
     return moment
 
 
@@ -219,3 +221,8 @@ def folder(stage: str, logical_id: str, doc_id: str) -> str:
 def shown(text: str) -> str:
     """Return a cell as a list for people may hold it: what is no text is escaped."""
     return text.encode("utf-8", "backslashreplace").decode()
+
+
+def cut(text: str) -> str:
+    """Return a name or a cell as a sentence may repeat it: not more than a few hundred characters."""
+    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}… ({len(text)} characters)"
