@@ -32,6 +32,7 @@ def run(args: Any, resolved: Resolved, beam_argv: Sequence[str]) -> int:
     context, prefix = launch.context(args, resolved), Path(args.out_prefix).absolute()
     if "://" in args.out_prefix or args.out_prefix.endswith("/") or prefix.is_dir():
         raise UserError(f"--out-prefix {args.out_prefix}: give the beginning of the names of local files, e.g. data/p")
+    gaps.check(prefix, {"--library": args.library, "--exclude-file": args.exclude_file, "--config": resolved.path})
     compared = wanted(resolved) if resolved.origin["embed.embedder"] != "default" else None
     found = audited(ask(args, context, compared), context, "gaps", args.quiet, save=not args.dry_run)
     counts, pending = found.counts(), found.pending

@@ -217,6 +217,33 @@ def test_a_mistake_is_one_line_and_nothing_is_written(
     assert not (music.folder / "data").exists()
 
 
+@pytest.mark.parametrize(
+    ("prefix", "said"),
+    [
+        ("meta", "is what --library names"),
+        ("link", "is what --library names"),
+        ("ex", "is what --exclude-file names"),
+        ("mine", "is not of a gap"),
+        ("list", "is not of a gap"),
+        ("folder", "is not of a gap"),
+    ],
+)
+def test_a_list_never_replaces_what_is_no_list(
+    music: Music, prefix: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    music.embed(*music.files("a.wav", "b.wav"))
+    (music.folder / "ex.part001.txt").write_text("music/b.wav\n")
+    (music.folder / "mine.json").write_text('{"tracks": {}}')
+    (music.folder / "list.json").write_text("[7]")
+    (music.folder / "folder.txt").mkdir()
+    (music.folder / "link.txt").symlink_to("meta.json")
+    before = {path: path.is_file() and path.read_bytes() for path in music.folder.rglob("*")}
+    flags = ("--library", "meta.json", "--exclude-file", "ex.part001.txt", "--out-prefix", prefix)
+    assert main(["gaps", "--quiet", "--music-root", "music", *flags]) == 2
+    assert said in capsys.readouterr().err
+    assert {path: path.is_file() and path.read_bytes() for path in music.folder.rglob("*")} == before
+
+
 def test_the_commands_of_the_manual_run(music: Music, monkeypatch: pytest.MonkeyPatch) -> None:
     paths = music.files("a.wav", "b.wav")
     soundfile.write(paths[1], np.random.default_rng(1).normal(0, 0.1, 8000), 16000)
