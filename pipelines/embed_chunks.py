@@ -47,8 +47,7 @@ def run(args: Any, resolved: Resolved, beam_argv: Sequence[str]) -> int:
             return Exit.DONE
         return embed.run(of_part(args, part, checkpoint, part == parts[-1]), resolved, beam_argv)
 
-    compared = wanted(resolved, embed.windows_of(args, resolved.settings.embed.windows))
-    gap = partial(pending, args, context, given, compared)
+    gap = partial(pending, args, context, given, wanted(args, resolved))
     return each(parts, Path(args.checkpoint_dir), one, gap, print)
 
 
@@ -61,7 +60,7 @@ def of_part(args: EmbedChunks, part: Path, checkpoint: Path, last: bool) -> Embe
     return Embed(**common, paths_file=str(part), checkpoint_file=str(checkpoint), resume=not args.no_resume)
 
 
-def pending(args: EmbedChunks, context: Context, given: Sequence[str], compared: Wanted) -> int:
+def pending(args: EmbedChunks, context: Context, given: Sequence[str], compared: Wanted | None) -> int:
     """Return how many files are pending now: by the library, else by the shards."""
     settings = context.settings
     file = LibraryFile.at(args.library, settings.store) if args.library else None

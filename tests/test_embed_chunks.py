@@ -154,6 +154,23 @@ def test_a_gap_is_embedded_part_by_part_and_no_key_comes_twice(
     )
 
 
+@pytest.mark.parametrize("flags", [(), ("--embedder", "logmel"), ("--windows", "canonical")])
+def test_the_gap_is_the_one_that_gaps_counts(
+    folder: Path, flags: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = [record(folder / "music", f"{number}.wav", number) for number in range(2)]
+    Path("v.npy").write_bytes(b"vector")
+    Path("meta.json").write_text(
+        json.dumps({"tracks": {paths[0]: {"embedding": "v.npy", "embedding_digest": "other"}}})
+    )
+    pending = gap("--library", "meta.json", *flags)["pending_embedding_total"]
+    assert pending == (2 if flags else 1)
+    assert (
+        main(["embed-chunks", "--quiet", "--library", "meta.json", "--music-root", "music", "--dry-run", *flags]) == 0
+    )
+    assert f"1 parts; {pending} files pending" in capsys.readouterr().out
+
+
 def test_a_part_that_is_run_again_goes_on_by_its_own_checkpoint(folder: Path) -> None:
     Path("data").mkdir()
     for number in range(2):
