@@ -22,6 +22,7 @@ from resplice.transforms.gaps import SCANNED, State, Wanted
 from resplice.transforms.library import CONTENT, EMBEDDER, REF, TRACKS, WINDOWS, Library
 from resplice.transforms.records import Damage, UserError
 from resplice.transforms.settings import StoreOptions
+from resplice.transforms.windows import FIXED
 
 Shown = Callable[[int, Callable[[Callable[[int], None]], None]], None]
 
@@ -61,11 +62,19 @@ class Found:
         return gaps.counts(self.states, self.library)
 
 
-def of_index(store: Store) -> Library:
-    """Return the current rows of a folder of shards as a library would have them: an entry a file."""
-    index = Index(store)
-    index.refresh()
-    return Library({TRACKS: {key: _entry(there) for key, there in index.present.items()}})
+def of_index(store: Store, wanted: Wanted | None = None) -> Library:
+    """Return the current rows of a folder of shards as a library would have them: an entry a file.
+
+    Of a file with rows of one window each and rows of many the wanted ones count, else those that were written last.
+    """
+    many = wanted is not None and wanted.windows.startswith(FIXED)
+    found: dict[str, Present] = {}
+    for index in (Index(store, not many), Index(store, many)):
+        index.refresh()
+        for key, there in index.present.items():
+            if wanted or key not in found or there.writing > found[key].writing:
+                found[key] = there
+    return Library({TRACKS: {key: _entry(there) for key, there in found.items()}})
 
 
 def _entry(there: Present) -> dict[str, str]:

@@ -64,7 +64,8 @@ def pending(args: EmbedChunks, context: Context, given: Sequence[str], compared:
     """Return how many files are pending now: by the library, else by the shards."""
     settings = context.settings
     file = LibraryFile.at(args.library, settings.store) if args.library else None
-    library = file.read() if file else gaps.of_index(Place(embed.url_of(args.out), options=settings.store).store)
+    shards = Place(embed.url_of(args.out), options=settings.store)
+    library = file.read() if file else gaps.of_index(shards.store, compared)
     ask = Audit(given, library, file, compared, excluded(args.exclude_file), settings.store, settings.run.workers)
     found = audited(ask, context, "embed-chunks", args.quiet, save=not args.dry_run)
     return int(found.counts()["pending_embedding_total"])

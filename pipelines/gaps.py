@@ -53,14 +53,14 @@ def ask(args: Any, context: Context, wanted: Wanted | None) -> Audit:
     if args.library and args.index:
         raise UserError("--library and --index: compare with one of them")
     file, settings = library_at(args.library, context) if args.library else None, context.settings
-    library = file.read() if file else _index(args.index, settings.store) if args.index else Library({})
+    library = file.read() if file else _index(args.index, settings.store, wanted) if args.index else Library({})
     return Audit(roots(args.music_root), library, file, wanted, excluded(args.exclude_file), settings.store,
                  settings.run.workers)  # fmt: skip
 
 
-def _index(given: str, options: StoreOptions) -> Library:
+def _index(given: str, options: StoreOptions, wanted: Wanted | None) -> Library:
     (folder,) = roots((given,), "--index")
-    return gaps.of_index(Place(folder, options=options).store)
+    return gaps.of_index(Place(folder, options=options).store, wanted)
 
 
 def _asked(args: Any) -> dict[str, Any]:

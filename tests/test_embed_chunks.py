@@ -171,6 +171,21 @@ def test_the_gap_is_the_one_that_gaps_counts(
     assert f"1 parts; {pending} files pending" in capsys.readouterr().out
 
 
+def test_an_index_of_fixed_windows_counts_by_what_is_wanted(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = record(folder / "music", "a.wav", 1)
+    gap()
+    assert main(["embed-chunks", "--quiet", "--windows", "fixed:0.2/0.1"]) == 0
+    assert "1 → 0 pending (-1)" in capsys.readouterr().out
+    index = ("--index", "data/embeddings")
+    assert gap(*index)["ok"] == gap(*index, "--windows", "fixed:0.2/0.1")["ok"] == 1
+    for other in ("full", "fixed:0.3/0.1"):
+        assert gap(*index, "--windows", other)["stale_embedding_total"] == 1
+    record(folder / "music", "a.wav", 2)
+    assert main(["embed", path, "--quiet"]) == 0
+    assert gap(*index)["ok"] == gap(*index, "--windows", "full")["ok"] == 1  # of its bytes are those written last
+    assert gap(*index, "--windows", "fixed:0.2/0.1")["stale_embedding_total"] == 1
+
+
 def test_a_part_that_is_run_again_goes_on_by_its_own_checkpoint(folder: Path) -> None:
     Path("data").mkdir()
     for number in range(2):
