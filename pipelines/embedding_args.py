@@ -103,6 +103,7 @@ class Stale(AuditArgs):
         "keep",
         choices=("keep", "archive", "prune"),
     )
+    outside: bool = flag("Take entries of paths outside of the folders, too.", False)
     undo: str | None = flag("Put back what this undo file holds, instead.")
     dry_run: bool = flag("Show what --apply would do; the default.", False)
     apply: bool = flag("Do it.", False)
