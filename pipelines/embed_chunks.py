@@ -38,6 +38,8 @@ _LONGEST = 90
 
 def run(args: Any, resolved: Resolved, beam_argv: Sequence[str]) -> int:
     """Run the command."""
+    if args.resume and args.no_resume:
+        raise UserError("--resume and --no-resume contradict each other: give one of them")
     parts = chunks(args.chunk_glob, args.start_index, args.end_index)
     given = roots(args.music_root) or tuple(path for part in parts for path in listed(part))
     context = launch.context(args, resolved)

@@ -55,6 +55,7 @@ class EmbedChunks(EmbedArgs):
     checkpoint_dir: str = flag("Folder of the checkpoints; default: data/checkpoints.", "data/checkpoints")
     start_index: int = flag("Number of the first part, in their order; default: 1.", 1, minimum=1)
     end_index: int = flag("Number of the last part; default: 0, the last there is.", 0, minimum=0)
+    resume: bool = flag("Go on by the checkpoint of each part; the default.", False)
     no_resume: bool = flag("Embed all of each part again.", False)
     music_root: tuple[str, ...] = flag("Tell the gap of this folder (repeatable); default: that of the parts.", ())
     exclude_file: str | None = flag("Paths file of what is no gap.")

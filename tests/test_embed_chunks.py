@@ -193,7 +193,8 @@ def test_a_part_that_is_run_again_goes_on_by_its_own_checkpoint(folder: Path) ->
     assert main(["embed-chunks", "--quiet", "--start-index", "2"]) == 0
     checkpoints = Path("data/checkpoints")
     assert [path.name for path in checkpoints.glob("*.json")] == ["pending_embedding_paths.part002.json"]
-    assert main(["embed-chunks", "--quiet"]) == 0
+    assert main(["embed-chunks", "--quiet", "--resume", "--no-resume"]) == 2
+    assert main(["embed-chunks", "--quiet", "--resume"]) == 0
     counters = {path.stem[-1]: json.loads(path.read_bytes())["counters"] for path in checkpoints.glob("*.json")}
     assert [(counters[part]["queued"], counters[part]["skipped_checkpoint"]) for part in "12"] == [(1, 0), (0, 1)]
 
