@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from resplice.io import refusals
+from resplice.io import documents, refusals
 from resplice.io.digests import Digests, hashed
 from resplice.io.library import LibraryFile
 from resplice.io.local import LocalStore
@@ -17,9 +18,11 @@ from resplice.io.vectors import Index
 from resplice.io.walk import Listed, walk
 from resplice.transforms import gaps, paths, provenance
 from resplice.transforms.embedding import Present
-from resplice.transforms.gaps import State, Wanted
+from resplice.transforms.gaps import SCANNED, State, Wanted
 from resplice.transforms.library import CONTENT, EMBEDDER, REF, TRACKS, WINDOWS, Library
+from resplice.transforms.records import Damage, UserError
 from resplice.transforms.settings import StoreOptions
+from resplice.transforms.windows import FIXED
 
 Shown = Callable[[int, Callable[[Callable[[int], None]], None]], None]
 
@@ -59,11 +62,19 @@ class Found:
         return gaps.counts(self.states, self.library)
 
 
-def of_index(store: Store) -> Library:
-    """Return the current rows of a folder of shards as a library would have them: an entry a file."""
-    index = Index(store)
-    index.refresh()
-    return Library({TRACKS: {key: _entry(there) for key, there in index.present.items()}})
+def of_index(store: Store, wanted: Wanted | None = None) -> Library:
+    """Return the current rows of a folder of shards as a library would have them: an entry a file.
+
+    Of a file with rows of one window each and rows of many the wanted ones count, else those that were written last.
+    """
+    many = wanted is not None and wanted.windows.startswith(FIXED)
+    found: dict[str, Present] = {}
+    for index in (Index(store, not many), Index(store, many)):
+        index.refresh()
+        for key, there in index.present.items():
+            if wanted or key not in found or there.writing > found[key].writing:
+                found[key] = there
+    return Library({TRACKS: {key: _entry(there) for key, there in found.items()}})
 
 
 def _entry(there: Present) -> dict[str, str]:
@@ -94,6 +105,27 @@ def audit(ask: Audit, memory: Digests, shown: Shown = _at_once) -> Found:
         shown(len(unsure), lambda told: contents.update(hashed(unsure, memory, ask.options, ask.workers, told)))
     states = {path: gaps.compared(state, contents.get(path)) for path, state in first.items()}
     return Found(states, files, ask.library)
+
+
+def check(prefix: Path, kept: Mapping[str, str | Path | None]) -> None:
+    """Raise UserError where a list would replace a file that is none of an earlier scan, or one that was given: `kept`
+    are these by their flags.
+    """
+    there = [path for path in (prefix.with_name(f"{prefix.name}.json"), prefix.with_name(f"{prefix.name}.txt"))
+             if os.path.lexists(path)]  # fmt: skip
+    for path in [*there, *(earlier(prefix) if prefix.parent.is_dir() else ())]:
+        for flag, given in kept.items():
+            if given and Path(given).exists() and path.exists() and path.samefile(given):
+                raise UserError(f"--out-prefix {prefix}: {path} is what {flag} names; give another prefix")
+        if not path.is_file() or (path.suffix == ".json" and not _is_ours(path)):
+            raise UserError(f"--out-prefix {prefix}: {path} is there, and is not of a gap; give another prefix")
+
+
+def _is_ours(path: Path) -> bool:
+    try:
+        return SCANNED in documents.lenient(path.read_bytes())
+    except (Damage, OSError, TypeError):
+        return False
 
 
 def write(prefix: Path, pending: Sequence[str], size: int, facts: Mapping[str, Any]) -> dict[str, Any]:

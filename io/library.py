@@ -105,7 +105,8 @@ class LibraryFile:
             head = place.store.head(key)
         except (OSError, ValueError):  # a name that no file can have
             return False
-        return head is not None and head.size > 0 and entry.get(BYTES, head.size) == head.size
+        size = entry.get(BYTES)
+        return head is not None and head.size > 0 and (type(size) is not int or size == head.size)
 
     def _vector(self, ref: str) -> tuple[Place, str]:
         """Return where a reference points, relative to meta.json; `\\` separates as `/` does."""

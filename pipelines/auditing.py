@@ -14,11 +14,15 @@ from resplice.io.library import LibraryFile
 from resplice.io.walk import absolute, listed
 from resplice.pipelines import progress
 from resplice.pipelines.config import Resolved
+from resplice.pipelines.embed import windows_of
 from resplice.transforms import paths
 from resplice.transforms.gaps import Wanted
 from resplice.transforms.paths import S3
 from resplice.transforms.records import UserError
 from resplice.transforms.windows import Windows
+
+IDENTITY = "embedder", "windows", "model_sha256", "sample_rate", "pooling", "output"
+"""The keys of [embed] on which the identity of a vector depends."""
 
 
 def roots(given: tuple[str, ...], flag: str = "--music-root") -> tuple[str, ...]:
@@ -47,11 +51,16 @@ def library_at(given: str, context: Context) -> LibraryFile:
     return file
 
 
-def wanted(resolved: Resolved, windows: Windows | None = None) -> Wanted:
-    """Return the embedder that [embed] names, and the windows: those of [embed] if none are given."""
+def wanted(args: Any, resolved: Resolved) -> Wanted | None:
+    """Return the embedder and the windows that vectors are to be of; None where neither a flag nor [embed] names any of
+    them: vectors of any embedder count then. UserError for windows that there are not.
+    """
     settings = resolved.settings.embed
-    choice = choose(settings, resolved.settings.store)
-    return Wanted(choice.digest, str(windows or Windows.of(settings.windows)))
+    windows = windows_of(args, settings.windows)
+    asked = any(resolved.origin[f"embed.{name}"] != "default" for name in IDENTITY)
+    if not asked and windows == Windows.of(settings.windows):
+        return None
+    return Wanted(choose(settings, resolved.settings.store).digest, str(windows))
 
 
 def audited(ask: Audit, context: Context, title: str, quiet: bool, save: bool = True) -> Found:

@@ -38,6 +38,8 @@ _LONGEST = 90
 
 def run(args: Any, resolved: Resolved, beam_argv: Sequence[str]) -> int:
     """Run the command."""
+    if args.resume and args.no_resume:
+        raise UserError("--resume and --no-resume contradict each other: give one of them")
     parts = chunks(args.chunk_glob, args.start_index, args.end_index)
     given = roots(args.music_root) or tuple(path for part in parts for path in listed(part))
     context = launch.context(args, resolved)
@@ -47,8 +49,7 @@ def run(args: Any, resolved: Resolved, beam_argv: Sequence[str]) -> int:
             return Exit.DONE
         return embed.run(of_part(args, part, checkpoint, part == parts[-1]), resolved, beam_argv)
 
-    compared = wanted(resolved, embed.windows_of(args, resolved.settings.embed.windows))
-    gap = partial(pending, args, context, given, compared)
+    gap = partial(pending, args, context, given, wanted(args, resolved))
     return each(parts, Path(args.checkpoint_dir), one, gap, print)
 
 
@@ -61,11 +62,12 @@ def of_part(args: EmbedChunks, part: Path, checkpoint: Path, last: bool) -> Embe
     return Embed(**common, paths_file=str(part), checkpoint_file=str(checkpoint), resume=not args.no_resume)
 
 
-def pending(args: EmbedChunks, context: Context, given: Sequence[str], compared: Wanted) -> int:
+def pending(args: EmbedChunks, context: Context, given: Sequence[str], compared: Wanted | None) -> int:
     """Return how many files are pending now: by the library, else by the shards."""
     settings = context.settings
     file = LibraryFile.at(args.library, settings.store) if args.library else None
-    library = file.read() if file else gaps.of_index(Place(embed.url_of(args.out), options=settings.store).store)
+    shards = Place(embed.url_of(args.out), options=settings.store)
+    library = file.read() if file else gaps.of_index(shards.store, compared)
     ask = Audit(given, library, file, compared, excluded(args.exclude_file), settings.store, settings.run.workers)
     found = audited(ask, context, "embed-chunks", args.quiet, save=not args.dry_run)
     return int(found.counts()["pending_embedding_total"])

@@ -55,6 +55,7 @@ class EmbedChunks(EmbedArgs):
     checkpoint_dir: str = flag("Folder of the checkpoints; default: data/checkpoints.", "data/checkpoints")
     start_index: int = flag("Number of the first part, in their order; default: 1.", 1, minimum=1)
     end_index: int = flag("Number of the last part; default: 0, the last there is.", 0, minimum=0)
+    resume: bool = flag("Go on by the checkpoint of each part; the default.", False)
     no_resume: bool = flag("Embed all of each part again.", False)
     music_root: tuple[str, ...] = flag("Tell the gap of this folder (repeatable); default: that of the parts.", ())
     exclude_file: str | None = flag("Paths file of what is no gap.")
@@ -80,8 +81,13 @@ class Gaps(AuditArgs):
     embedder: str | None = flag(
         "Take a vector of another embedder, or of other windows, as stale.", key="embed.embedder"
     )
-    windows: str | None = flag("Windows that are wanted of --embedder.", key="embed.windows")
-    model_sha256: str | None = flag("SHA-256 that the model of --embedder must have.", key="embed.model_sha256")
+    windows: str | None = flag("Windows that are wanted: full, canonical or fixed:LEN/HOP.", key="embed.windows")
+    model_sha256: str | None = flag("SHA-256 that the model must have.", key="embed.model_sha256")
+    sample_rate: int | None = flag("Hz of the audio that the model takes.", key="embed.sample_rate")
+    pooling: str | None = flag("How the model's frames become one vector.", key="embed.pooling")
+    output: str | None = flag("Output of the model; default: its first.", key="embed.output")
+    duration_s: float | None = flag("Guard: the canonical 120, or with --allow-noncanonical the first seconds.")
+    allow_noncanonical: bool = flag("Allow another --duration-s than 120.", False)
     out_prefix: str = flag(f"P of P.txt, P.part001.txt and P.json; default: {PENDING}.", PENDING)
     chunk_size: int = flag("Paths in each part; default: 2000.", 2000, minimum=1)
     dry_run: bool = flag("Show the counts, and write nothing.", False)
@@ -98,6 +104,7 @@ class Stale(AuditArgs):
         "keep",
         choices=("keep", "archive", "prune"),
     )
+    outside: bool = flag("Take entries of paths outside of the folders, too.", False)
     undo: str | None = flag("Put back what this undo file holds, instead.")
     dry_run: bool = flag("Show what --apply would do; the default.", False)
     apply: bool = flag("Do it.", False)

@@ -32,10 +32,12 @@ def run(args: Any, resolved: Resolved, beam_argv: Sequence[str]) -> int:
     context, prefix = launch.context(args, resolved), Path(args.out_prefix).absolute()
     if "://" in args.out_prefix or args.out_prefix.endswith("/") or prefix.is_dir():
         raise UserError(f"--out-prefix {args.out_prefix}: give the beginning of the names of local files, e.g. data/p")
-    compared = wanted(resolved) if resolved.origin["embed.embedder"] != "default" else None
+    gaps.check(prefix, {"--library": args.library, "--exclude-file": args.exclude_file, "--config": resolved.path})
+    compared = wanted(args, resolved)
     found = audited(ask(args, context, compared), context, "gaps", args.quiet, save=not args.dry_run)
     counts, pending = found.counts(), found.pending
-    facts = {**counts, **_asked(args), "embedder_digest": compared.embedder if compared else None}
+    identity = {"embedder_digest": compared.embedder if compared else None, "windows": compared and compared.windows}
+    facts = {**counts, **_asked(args), **identity}
     written = gaps.write(prefix, pending, args.chunk_size, facts) if not args.dry_run else {}
     print(f"gaps: {counts['pending_embedding_total']:,} of {counts['audio_files_scanned']:,} audio files are pending")
     print("\n".join(table_of(counts)))
@@ -51,17 +53,17 @@ def ask(args: Any, context: Context, wanted: Wanted | None) -> Audit:
     if args.library and args.index:
         raise UserError("--library and --index: compare with one of them")
     file, settings = library_at(args.library, context) if args.library else None, context.settings
-    library = file.read() if file else _index(args.index, settings.store) if args.index else Library({})
+    library = file.read() if file else _index(args.index, settings.store, wanted) if args.index else Library({})
     return Audit(roots(args.music_root), library, file, wanted, excluded(args.exclude_file), settings.store,
                  settings.run.workers)  # fmt: skip
 
 
-def _index(given: str, options: StoreOptions) -> Library:
+def _index(given: str, options: StoreOptions, wanted: Wanted | None) -> Library:
     (folder,) = roots((given,), "--index")
-    return gaps.of_index(Place(folder, options=options).store)
+    return gaps.of_index(Place(folder, options=options).store, wanted)
 
 
 def _asked(args: Any) -> dict[str, Any]:
     """Return what P.json says of the question."""
-    names = ("library", "index", "embedder", "windows", "exclude_file", "run_id")
+    names = ("library", "index", "embedder", "exclude_file", "run_id")
     return {"music_roots": list(args.music_root), "code": provenance.VERSION} | {n: getattr(args, n) for n in names}

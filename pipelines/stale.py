@@ -6,7 +6,8 @@
 
 Reads   the folders, meta.json.
 Writes  with --apply and a policy but keep: LIBRARY.undo-<UTC>.json, then meta.json. Vectors stay where they are.
-Skips   entries whose file is outside of the folders, but there; entries of what --exclude-file lists.
+Skips   entries of paths outside of the folders, whose disk may not be mounted, but for --outside, and then those whose
+        file is there; entries of what --exclude-file lists.
 Refuses to take anything out where a folder is without audio, or no entry is of any file: a disk that is not mounted.
 """
 
@@ -42,21 +43,37 @@ def run(args: Any, resolved: Resolved, beam_argv: Sequence[str]) -> int:
         return undo(file, args.undo, args.apply)
     if not args.music_root:
         raise UserError("--music-root is missing: add --music-root VALUE, or --undo FILE")
-    library, options = file.read(), context.settings.store
-    dead = find(library, roots(args.music_root), excluded(args.exclude_file), options, take=args.policy != KEEP)
+    library, options, given = file.read(), context.settings.store, roots(args.music_root)
+    dead = find(library, given, excluded(args.exclude_file), options, take=args.policy != KEEP)
+    taken = [key for key in dead if args.outside or is_inside(key, given)]
     print(f"stale: {len(dead):,} of {len(library.tracks):,} entries of {file.where} are of files that are gone")
-    for key in dead[:SAMPLES]:
-        print(f"  {paths.normal(key)}")
-    if len(dead) > SAMPLES:
-        print(f"  … and {len(dead) - SAMPLES:,} others")
-    if args.policy == KEEP or not dead:
+    show(taken)
+    if left := sorted(set(dead).difference(taken)):
+        print(f"{len(left):,} of them are outside of the folders: left (--outside takes them, too)")
+        show(left)
+    if args.policy == KEEP or not taken:
         print("stale: nothing was written")
     elif args.apply:
-        at = take_out(file, library, dead, args.policy)
-        print(f"stale: {len(dead):,} entries {_DONE[args.policy]}; what was there: {at}")
+        at = take_out(file, library, taken, args.policy)
+        print(f"stale: {len(taken):,} entries {_DONE[args.policy]}; what was there: {at}")
     else:
-        print(f"nothing was written; with --apply they would be {_DONE[args.policy]}")
+        print(f"nothing was written; with --apply {len(taken):,} entries would be {_DONE[args.policy]}")
     return Exit.DONE
+
+
+def show(keys: Sequence[str]) -> None:
+    """Print the first of some keys, and how many there are beside."""
+    for key in keys[:SAMPLES]:
+        print(f"  {paths.normal(key)}")
+    if len(keys) > SAMPLES:
+        print(f"  … and {len(keys) - SAMPLES:,} others")
+
+
+def is_inside(key: str, given: Sequence[str]) -> bool:
+    """Return whether a key names a path below one of the native absolute folders."""
+    path = paths.normal(paths.escaped(walk.absolute(paths.unescaped(key))))
+    folders = (paths.normal(paths.escaped(root)) for root in given)
+    return any(path.startswith(folder.rstrip("/") + "/") for folder in folders)
 
 
 def find(

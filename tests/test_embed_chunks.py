@@ -154,6 +154,38 @@ def test_a_gap_is_embedded_part_by_part_and_no_key_comes_twice(
     )
 
 
+@pytest.mark.parametrize("flags", [(), ("--embedder", "logmel"), ("--windows", "canonical")])
+def test_the_gap_is_the_one_that_gaps_counts(
+    folder: Path, flags: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = [record(folder / "music", f"{number}.wav", number) for number in range(2)]
+    Path("v.npy").write_bytes(b"vector")
+    Path("meta.json").write_text(
+        json.dumps({"tracks": {paths[0]: {"embedding": "v.npy", "embedding_digest": "other"}}})
+    )
+    pending = gap("--library", "meta.json", *flags)["pending_embedding_total"]
+    assert pending == (2 if flags else 1)
+    assert (
+        main(["embed-chunks", "--quiet", "--library", "meta.json", "--music-root", "music", "--dry-run", *flags]) == 0
+    )
+    assert f"1 parts; {pending} files pending" in capsys.readouterr().out
+
+
+def test_an_index_of_fixed_windows_counts_by_what_is_wanted(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = record(folder / "music", "a.wav", 1)
+    gap()
+    assert main(["embed-chunks", "--quiet", "--windows", "fixed:0.2/0.1"]) == 0
+    assert "1 → 0 pending (-1)" in capsys.readouterr().out
+    index = ("--index", "data/embeddings")
+    assert gap(*index)["ok"] == gap(*index, "--windows", "fixed:0.2/0.1")["ok"] == 1
+    for other in ("full", "fixed:0.3/0.1"):
+        assert gap(*index, "--windows", other)["stale_embedding_total"] == 1
+    record(folder / "music", "a.wav", 2)
+    assert main(["embed", path, "--quiet"]) == 0
+    assert gap(*index)["ok"] == gap(*index, "--windows", "full")["ok"] == 1  # of its bytes are those written last
+    assert gap(*index, "--windows", "fixed:0.2/0.1")["stale_embedding_total"] == 1
+
+
 def test_a_part_that_is_run_again_goes_on_by_its_own_checkpoint(folder: Path) -> None:
     Path("data").mkdir()
     for number in range(2):
@@ -161,7 +193,8 @@ def test_a_part_that_is_run_again_goes_on_by_its_own_checkpoint(folder: Path) ->
     assert main(["embed-chunks", "--quiet", "--start-index", "2"]) == 0
     checkpoints = Path("data/checkpoints")
     assert [path.name for path in checkpoints.glob("*.json")] == ["pending_embedding_paths.part002.json"]
-    assert main(["embed-chunks", "--quiet"]) == 0
+    assert main(["embed-chunks", "--quiet", "--resume", "--no-resume"]) == 2
+    assert main(["embed-chunks", "--quiet", "--resume"]) == 0
     counters = {path.stem[-1]: json.loads(path.read_bytes())["counters"] for path in checkpoints.glob("*.json")}
     assert [(counters[part]["queued"], counters[part]["skipped_checkpoint"]) for part in "12"] == [(1, 0), (0, 1)]
 

@@ -11,12 +11,14 @@ import soundfile
 from blocks import ROOT, Shell
 
 from resplice.io import walk
+from resplice.io.embedders import choose
 from resplice.io.library import LibraryFile
 from resplice.pipelines.__main__ import main
 from resplice.transforms import gaps, library
 from resplice.transforms.gaps import State, Wanted
 from resplice.transforms.library import CONTENT, EMBEDDER, REF, WINDOWS, Identity, Library
 from resplice.transforms.provenance import sha256
+from resplice.transforms.settings import Embed, StoreOptions
 
 WANTED = Wanted("e", "full")
 
@@ -73,9 +75,9 @@ class Music:
             (self.root / name).write_bytes(name.encode())
         return [f"{self.root}/{name}" for name in names]
 
-    def embed(self, *paths: str, embedder: str = "e") -> None:
+    def embed(self, *paths: str, embedder: str = "e", windows: str = "full") -> None:
         for path in paths:
-            identity = Identity(sha256(Path(path).read_bytes()), embedder, "full")
+            identity = Identity(sha256(Path(path).read_bytes()), embedder, windows)
             size = self.file.put(identity, np.zeros(4, np.float32))
             self.file.enter({path: identity.fields(size, "model", 4)})
 
@@ -205,6 +207,8 @@ def test_hard_names_are_read_back_from_the_lists(music: Music) -> None:
         (("--out-prefix", "data/"), "give the beginning of the names of local files"),
         (("--out-prefix", "music"), "give the beginning of the names of local files"),
         (("--library", "bad.json"), "bad.json is no library of tracks"),
+        (("--windows", "some"), "is no window setting"),
+        (("--duration-s", "10"), "add --allow-noncanonical"),
     ],
 )
 def test_a_mistake_is_one_line_and_nothing_is_written(
@@ -215,6 +219,60 @@ def test_a_mistake_is_one_line_and_nothing_is_written(
     assert main(["gaps", "--quiet", "--music-root", "music", *prefix, *flags]) == 2
     assert said in capsys.readouterr().err
     assert not (music.folder / "data").exists()
+
+
+ONNX = ("--embedder", "onnx:m.onnx", "--sample-rate", "24000", "--pooling", "cls", "--output", "hidden")
+FIRST = ("--duration-s", "10", "--allow-noncanonical")
+
+
+@pytest.mark.parametrize(
+    ("flags", "ok"),
+    [
+        ((*ONNX, *FIRST), 1),
+        (ONNX, 0),
+        ((*ONNX[:2], *ONNX[4:], *FIRST), 0),
+        ((*ONNX[:4], *ONNX[6:], *FIRST), 0),
+        ((*ONNX[:6], *FIRST), 0),
+        ((), 1),
+        (("--windows", "canonical"), 0),
+        (("--model-sha256", "0" * 64), 0),
+        (FIRST, 0),
+    ],
+)
+def test_each_part_of_an_identity_can_be_asked_for(music: Music, flags: tuple[str, ...], ok: int) -> None:
+    pytest.importorskip("onnxruntime")
+    (path,) = music.files("a.wav")
+    (music.folder / "m.onnx").write_bytes(b"weights")  # its digest is all that is asked
+    settings = Embed("onnx:m.onnx", sample_rate=24000, pooling="cls", output="hidden")
+    music.embed(path, embedder=choose(settings, StoreOptions()).digest, windows="full of the first 10 s")
+    assert music("--library", "meta.json", *flags)["ok"] == ok
+
+
+@pytest.mark.parametrize(
+    ("prefix", "said"),
+    [
+        ("meta", "is what --library names"),
+        ("link", "is what --library names"),
+        ("ex", "is what --exclude-file names"),
+        ("mine", "is not of a gap"),
+        ("list", "is not of a gap"),
+        ("folder", "is not of a gap"),
+    ],
+)
+def test_a_list_never_replaces_what_is_no_list(
+    music: Music, prefix: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    music.embed(*music.files("a.wav", "b.wav"))
+    (music.folder / "ex.part001.txt").write_text("music/b.wav\n")
+    (music.folder / "mine.json").write_text('{"tracks": {}}')
+    (music.folder / "list.json").write_text("[7]")
+    (music.folder / "folder.txt").mkdir()
+    (music.folder / "link.txt").symlink_to("meta.json")
+    before = {path: path.is_file() and path.read_bytes() for path in music.folder.rglob("*")}
+    flags = ("--library", "meta.json", "--exclude-file", "ex.part001.txt", "--out-prefix", prefix)
+    assert main(["gaps", "--quiet", "--music-root", "music", *flags]) == 2
+    assert said in capsys.readouterr().err
+    assert {path: path.is_file() and path.read_bytes() for path in music.folder.rglob("*")} == before
 
 
 def test_the_commands_of_the_manual_run(music: Music, monkeypatch: pytest.MonkeyPatch) -> None:

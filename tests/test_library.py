@@ -12,7 +12,7 @@ from servers import Server
 
 from resplice.io.library import LibraryFile
 from resplice.transforms import library
-from resplice.transforms.library import CONTENT, EMBEDDER, OWN, REF, WINDOWS, Identity, Library
+from resplice.transforms.library import BYTES, CONTENT, EMBEDDER, OWN, REF, WINDOWS, Identity, Library
 from resplice.transforms.paths import normal
 from resplice.transforms.records import Damage, UserError
 from resplice.transforms.settings import StoreOptions
@@ -214,3 +214,13 @@ def test_a_library_is_an_object_with_tracks() -> None:
     assert Library.of({}).tracks == {}
     with pytest.raises(Damage, match=r"tracks\['a'\] holds a list"):
         Library.of({"tracks": {"a": []}})
+
+
+@pytest.mark.parametrize(
+    ("size", "there"), [(6, True), (7, False), (None, True), ("6", True), (6.0, True), (True, True), ([], True)]
+)
+def test_a_size_that_is_no_number_of_bytes_does_not_speak_against_a_vector(
+    tmp_path: Path, size: object, there: bool
+) -> None:
+    (tmp_path / "v.npy").write_bytes(b"vector")
+    assert at(tmp_path).has({REF: "v.npy", BYTES: size}) is there

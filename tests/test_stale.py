@@ -44,7 +44,7 @@ def test_nothing_is_written_by_keep_or_without_apply(
 def test_entries_of_files_that_are_gone_are_taken_out_and_can_be_put_back(music: Path, policy: str) -> None:
     before = library()
     gone = ["C:\\Old\\c.mp3", "/x/d.wav", "/y/e.wav"]
-    assert stale("--policy", policy, "--apply") == 0
+    assert stale("--policy", policy, "--outside", "--apply") == 0
     after = library()
     assert list(after["tracks"]) == [f"{music}/elsewhere/b.wav", f"{music}/music/a.wav"]
     assert sorted(after.get("archived_tracks", {})) == (sorted(gone) if policy == "archive" else [])
@@ -60,10 +60,24 @@ def test_entries_of_files_that_are_gone_are_taken_out_and_can_be_put_back(music:
 
 def test_what_is_excluded_is_left_alone(music: Path) -> None:
     (music / "exclude.txt").write_text("/x\nC:/Old/\n")
-    assert stale("--policy", "prune", "--apply", "--exclude-file", "exclude.txt") == 0
+    assert stale("--policy", "prune", "--outside", "--apply", "--exclude-file", "exclude.txt") == 0
     assert library()["tracks"].keys() == {
         f"{music}/elsewhere/b.wav", f"{music}/music/a.wav", "C:\\Old\\c.mp3", "/x/d.wav"
     }  # fmt: skip
+
+
+def test_what_is_outside_of_the_folders_is_told_and_left(music: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = library()["tracks"]
+    inside = [f"{music}/music/gone.wav", f"{music}//music/sub/gone.wav/", "music/relative.wav"]
+    beside = [f"{music}/music.wav", f"{music}/music 2/gone.wav", f"{music}/music/../gone.wav", "/mnt/usb/b.flac"]
+    Path("meta.json").write_text(json.dumps({"tracks": {**before, **{key: {} for key in (*inside, *beside)}}}))
+    assert stale("--policy", "prune", "--apply") == 0
+    said = capsys.readouterr().out
+    assert "10 of 12 entries" in said and "7 of them are outside of the folders: left" in said
+    assert "3 entries taken out" in said and "/mnt/usb/b.flac" in said
+    assert library()["tracks"].keys() == {*before, *beside}
+    (undo,) = music.glob("meta.json.undo-*Z.json")
+    assert json.loads(undo.read_bytes())["tracks"].keys() == set(inside)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from typing import Any
 from resplice.transforms.library import CONTENT, EMBEDDER, WINDOWS, Entry, Library, reference
 
 SAMPLES = 25
+SCANNED = "audio_files_scanned"
 
 
 class State(StrEnum):
@@ -100,7 +101,7 @@ def counts(states: Mapping[str, State], library: Library) -> dict[str, Any]:
     found["pending_embedding_total"] = pending(states)
     totals = {name: len(paths) for name, paths in found.items()}
     samples = {name: paths[:SAMPLES] for name, paths in found.items()}
-    return {"audio_files_scanned": len(states), "ok": ok, **totals, "samples": samples}
+    return {SCANNED: len(states), "ok": ok, **totals, "samples": samples}
 
 
 def pending(states: Mapping[str, State]) -> list[str]:
