@@ -46,6 +46,8 @@ _AWAY = re.compile(
     "another command is already in progress",  # of a connection that was cut while it was read
     re.IGNORECASE,
 )
+_PACKAGES = {"MySQLdb": "mysqlclient"}
+"""The package of a driver, where its module has another name."""
 _NO_SNAPSHOT = frozenset({"22023", "42704", "55000"})
 _Result = TypeVar("_Result")
 
@@ -122,6 +124,9 @@ def _engine(parsed: sa.URL, writable: bool, create: bool, option: str) -> sa.Eng
     except (sa.exc.NoSuchModuleError, ModuleNotFoundError) as error:
         if parsed.get_backend_name() == "postgresql":
             raise UserError(f"{option}: no driver for PostgreSQL: pip install 'resplice[postgres]'") from None
+        if isinstance(error, ModuleNotFoundError) and error.name:
+            package = _PACKAGES.get(error.name, error.name)
+            raise UserError(f"{option}: no driver for {parsed.drivername}: pip install {package}") from None
         raise UserError(f"{option}: no driver for {parsed.drivername} ({error}): install it with pip") from None
 
 
@@ -166,7 +171,9 @@ def _named(parameters: dict[str, str]) -> str:
 
 
 def _sqlite(url: sa.URL, writable: bool, create: bool, option: str) -> sa.Engine:
-    path = Path(url.database or "")
+    if url.database in (None, "", ":memory:"):
+        raise UserError(f"{option} names no file: what SQLite holds in memory is gone at the end; name a file")
+    path = Path(url.database)
     if path.is_dir():
         raise UserError(f"{option}: {path} is a folder; name the SQLite file")
     if create:

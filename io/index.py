@@ -158,6 +158,11 @@ class Index:
         """Return one document, None if it is not there."""
         return next(iter(self._of([doc_id], list(_TABLE.columns))), None)
 
+    def of_key(self, logical_id: str) -> list[str]:
+        """Return the ids of the documents of a logical key, latest first."""
+        found = self._of([logical_id], [_TABLE.c.doc_id, _TABLE.c.created_at], "logical_key_id")
+        return ids_of(sorted(found, key=lambda row: (row["created_at"], row["doc_id"]), reverse=True))
+
     def children(self, doc_ids: Sequence[str]) -> list[Line]:
         """Return the documents that have one of some as their parent, oldest first."""
         found = self._of(doc_ids, list(_TABLE.columns), "parent_doc_id")

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from resplice.transforms.documents import cut
 from resplice.transforms.records import Reason, Refusal
 
 PROMPTS = "links_prompts"
@@ -34,13 +35,18 @@ def find(roots: Sequence[str], name: str) -> tuple[int, str]:
     if not name:
         raise Refusal(Reason.MISSING_RESPONSE_FILE, "response_file is empty")
     if Path(name).is_absolute():
-        raise Refusal(Reason.UNSAFE_PATH, f"{name} is absolute")
+        raise Refusal(Reason.UNSAFE_PATH, f"{cut(name)} is absolute")
     for number, root in enumerate(roots):
         path = _inside(root, name)
-        if _is_file(path):
+        if _is_file(path) and not name.endswith("/"):
             return number, path
-    what = "is a folder" if any(map(os.path.isdir, (f"{root}/{name}" for root in roots))) else "is not there"
-    raise Refusal(Reason.MISSING_RESPONSE_FILE, f"{name} {what}")
+    raise Refusal(Reason.MISSING_RESPONSE_FILE, f"{cut(name)} {_missing([f'{root}/{name}' for root in roots])}")
+
+
+def _missing(paths: Sequence[str]) -> str:
+    if any(map(os.path.isdir, paths)):
+        return "is a folder"
+    return "is no regular file" if any(map(os.path.exists, paths)) else "is not there"
 
 
 def _inside(root: str, name: str) -> str:
@@ -52,7 +58,7 @@ def _inside(root: str, name: str) -> str:
         path = os.path.realpath(f"{root}/{name}")
     top = _real(root, "")
     if path != top and not path.startswith(top.rstrip("/") + "/"):
-        raise Refusal(Reason.UNSAFE_PATH, f"{name} leaves the root, to {path}")
+        raise Refusal(Reason.UNSAFE_PATH, f"{cut(name)} leaves the root, to {cut(path)}")
     return path
 
 
@@ -85,11 +91,11 @@ def examine(roots: Sequence[str], name: str) -> Response:
     try:
         data = read(path)
     except _NOT_THERE:
-        raise Refusal(Reason.MISSING_RESPONSE_FILE, f"{name} is not there") from None
+        raise Refusal(Reason.MISSING_RESPONSE_FILE, f"{cut(name)} is not there") from None
     try:
         text = data.decode()
     except UnicodeDecodeError as error:
-        raise Refusal(Reason.UNDECODABLE_RESPONSE, f"{name}: {error.reason} at byte {error.start}") from None
+        raise Refusal(Reason.UNDECODABLE_RESPONSE, f"{cut(name)}: {error.reason} at byte {error.start}") from None
     return Response(hashlib.sha256(data).hexdigest(), len(text), root)
 
 

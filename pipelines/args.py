@@ -269,8 +269,8 @@ COMMANDS: dict[str, Command] = {
     "doctor": Command("doctor", Doctor, "resplice doctor --config resplice.toml", beam=True),
     "config": Command("config", Config, "resplice config --set run.workers=4"),
     "documents": Command("documents", Documents, "resplice documents --run-id backfill-a --strict", beam=True),
-    "documents show": Command("documents_look", DocumentsShow, "resplice documents show uva8v97ko1nswflt"),
-    "documents lineage": Command("documents_look", DocumentsLineage, "resplice documents lineage uva8v97ko1nswflt"),
+    "documents show": Command("documents_look", DocumentsShow, "resplice documents show 3zde0r6h5tbyx4vy"),
+    "documents lineage": Command("documents_look", DocumentsLineage, "resplice documents lineage 3zde0r6h5tbyx4vy"),
     "documents find": Command("documents_look", DocumentsFind, "resplice documents find --stage essay --json"),
     "documents-report": Command("documents_report", DocumentsReport, "resplice documents-report --out reports"),
     "synthesize": Command(

@@ -1,7 +1,7 @@
 """Look at an index of documents.
 
-    resplice documents show uva8v97ko1nswflt
-    resplice documents lineage uva8v97ko1nswflt
+    resplice documents show 3zde0r6h5tbyx4vy
+    resplice documents lineage 3zde0r6h5tbyx4vy
     resplice documents find --stage essay --model gemini_25_pro --json
 
 Reads   the table documents. Writes nothing.
@@ -24,6 +24,7 @@ from resplice.transforms.records import Exit, UserError
 
 _FOUND = ("doc_id", "stage", "task_id", "template_id", "model_id", "run_id", "created_at")
 _MOST = 100
+_MOST_NAMED = 5
 
 
 def run(args: Any) -> int:
@@ -54,6 +55,9 @@ def show(index: Index, args: DocumentsShow) -> int:
 
 def _one(index: Index, doc_id: str) -> Line:
     line = index.get(doc_id)
+    if line is None and (ids := index.of_key(doc_id)):
+        named = ", ".join(cell(id_) for id_ in ids[:_MOST_NAMED]) + (", …" if len(ids) > _MOST_NAMED else "")
+        raise UserError(f"{doc_id} is a logical key of {len(ids)} document{'s' * (len(ids) != 1)}: {named}")
     if line is None:
         raise UserError(f"there is no document {doc_id!r} in this index; `resplice documents find` lists them")
     return line

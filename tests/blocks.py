@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "deploy" / "README.md"]
 
 _BLOCK = re.compile(r"(?:`([\w./-]+)`:\n\n)?^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_STAND_INS = {"N": "1", "ID": "uva8v97ko1nswflt", "R": "run-1", "VIDEO": "video-1", "FILE": "file-1", "DIR": "dir-1"}
+_STAND_INS = {"N": "1", "ID": "3zde0r6h5tbyx4vy", "R": "run-1", "VIDEO": "video-1", "FILE": "file-1", "DIR": "dir-1"}
 
 
 @dataclass(frozen=True)

@@ -180,6 +180,18 @@ def test_paths_that_leave_the_root_are_unsafe_and_no_file_is_missing(folder: Fol
     assert not [path for path in folder.docs.rglob("raw.txt") if b"secret" in path.read_bytes()]
 
 
+def test_what_is_no_regular_file_is_missing_and_a_long_name_is_not_repeated_whole(folder: Folder) -> None:
+    names = {"pipe": "pipe", "slash": "d.txt/", "long": "n/" * 2000 + "x", "up": "../" + "u" * 4000}
+    folder.write(draft=[draft(task, response_file=name) for task, name in names.items()])
+    folder.response("d.txt", b"d")
+    os.mkfifo(folder.root / "gen" / "pipe")
+    assert folder.run() == 0
+    assert folder.reasons() == {**dict.fromkeys(names, "missing_response_file"), "up": "unsafe_path"}
+    details = {line["task_id"]: line["detail"] for line in folder.bad()}
+    assert details["pipe"] == "pipe is no regular file" and details["slash"] == "d.txt/ is not there"
+    assert max(map(len, details.values())) < 1200 and "(4001 characters) is not there" in details["long"]
+
+
 def test_the_first_root_that_has_the_file_wins(folder: Folder) -> None:
     folder.write(draft=[draft("d1"), draft("d2", response_file="two.txt"), draft("d3", response_file="three.txt")])
     (folder.root / "gen" / "two.txt").unlink()
@@ -480,6 +492,9 @@ WRONG = [
     (("--docs-root=s3://b/x",), "--docs-root s3://b/x: documents are read and written in local folders"),
     (("--docs-root={root}/bad.csv",), "is a file; name a folder"),
     (("--bad-list={root}/cross/essay_generation_results.csv",), "is one of the CSVs; name another file"),
+    (("--db=sqlite:///:memory:",), "--db names no file: what SQLite holds in memory is gone at the end; name a file"),
+    (("--db=sqlite://",), "--db names no file"),
+    (("--db=mysql://u@h/x",), "--db: no driver for mysql: pip install mysqlclient"),
     (("--bad-list={root}/db/index.sqlite", "--db=sqlite:///{root}/db/index.sqlite"), "is the index of --db; name"),
     (("--bad-list={root}/gen/d.txt",), "/gen/d.txt is below --gen-root {root}/gen; name another file"),
     (("--bad-list={root}/gen/new.csv",), "/gen/new.csv is below --gen-root {root}/gen; name another file"),

@@ -86,6 +86,17 @@ def test_an_unknown_document_or_index_is_one_line(done: Folder, capsys: pytest.C
         assert "there is no index of documents" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("words", [("show",), ("lineage",)])
+def test_a_logical_key_is_told_from_the_id_of_a_document(
+    done: Folder, words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = done.rows()
+    text = said(capsys, done, "documents", *words, rows["d"]["logical_key_id"], code=2)
+    assert f"{rows['d']['logical_key_id']} is a logical key of 1 document: {rows['d']['doc_id']}\n" in text
+    text = said(capsys, done, "documents", *words, rows["v1"]["logical_key_id"], code=2)
+    assert "is a logical key of 2 documents: " in text and rows["v1"]["doc_id"] in text and rows["v2"]["doc_id"] in text
+
+
 def report(folder: Folder, out: Path, *more: str) -> int:
     return main(
         ["documents-report", f"--db={folder.db}", f"--docs-root={folder.docs}", f"--out={out}", "--quiet", *more]
