@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import functools
 import os
-import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
 from resplice.io import sidecars, wav
+from resplice.io.folding import folding
 from resplice.io.local import LocalStore
 from resplice.io.pipeline_json import PipelineJson, Record, State
 from resplice.io.speaking import Text, read_text
@@ -20,11 +20,6 @@ from resplice.transforms import chunks, retry, speech
 from resplice.transforms.chunks import BAD_TEXTS, SUCCESS
 from resplice.transforms.records import UserError
 from resplice.transforms.settings import Synthesis
-
-_EVERY_S = 1.0
-_LOAD_SHARE = 20.0
-"""Folding takes at most one part in so many of the time."""
-
 
 Unit = tuple[str, int]
 """A chunk: the book, and its number, counted from 1."""
@@ -223,31 +218,9 @@ class Keeper:
                     self.path.record(Record(book.file_id, number, speech.row(number, 0, limits, [], 0, why=why)))
         self.fold()
 
-    @contextlib.contextmanager
-    def folding(self) -> Iterator[None]:
-        """Fold now and then while the block runs, and when it ends."""
-        ended = threading.Event()
-        thread = threading.Thread(target=self._keep, args=(ended,), daemon=True)
-        thread.start()
-        try:
-            yield
-        except BaseException:
-            ended.set()
-            thread.join()
-            with contextlib.suppress(OSError, UserError):  # what ended the work is told; the journal keeps the rows
-                self.fold()
-            raise
-        ended.set()
-        thread.join()
-        self.fold()
-
-    def _keep(self, ended: threading.Event) -> None:
-        wait = _EVERY_S
-        while not ended.wait(wait):
-            began = time.monotonic()
-            with contextlib.suppress(OSError, UserError):  # told when the work has ended
-                self.fold()
-            wait = max(_EVERY_S, _LOAD_SHARE * (time.monotonic() - began))
+    def folding(self) -> AbstractContextManager[None]:
+        """Fold now and then while the block runs, and when it ends; the journal keeps what could not be folded."""
+        return folding(self.fold, self.fold)
 
     def fold(self) -> None:
         """Bring the state up to the journal."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO
 
 from resplice.io.local import local_token
-from resplice.transforms.documents import SOURCES, Layout, Row, layout
+from resplice.transforms.documents import SOURCES, Layout, Row, is_text, layout
 from resplice.transforms.records import Exit, UserError
 
 BLOCK = 4000
@@ -65,7 +65,20 @@ def blocks(folder: Path, source: int, warn: Callable[[str], None]) -> Iterator[B
         if header is None:
             warn(f"{path} is empty")
             return
-        yield from _cut(layout(source, header), str(path), token, rows, lines)
+        yield from _cut(_layout(source, header, path), str(path), token, rows, lines)
+
+
+def _layout(source: int, header: list[str], path: Path) -> Layout:
+    try:
+        return layout(source, header)
+    except UserError:
+        names = "".join(header)
+        if "\0" not in names and is_text(names):
+            raise
+    with path.open("rb") as file:
+        start = file.read(2)
+    wide = ": UTF-16?" if b"\0" in start or start in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else ""
+    raise UserError(f"{path} is not UTF-8 (it begins with {start.hex(' ')}{wide}): save it as UTF-8")
 
 
 def _cut(plan: Layout, path: str, token: str, rows: Iterator[list[str]], lines: _Lines) -> Iterator[Block]:

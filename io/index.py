@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import json
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from resplice.io.database import connect, patiently, reading, translated, where
+from resplice.io.database import connect, file_of, patiently, reading, translated, where
 from resplice.transforms.documents import STAGES
 from resplice.transforms.records import UserError
 
@@ -59,6 +60,11 @@ class Index:
 
     def _reader(self) -> sa.Engine:
         return connect(self._url, False, option=OPTION)
+
+    @property
+    def file(self) -> str:
+        """Return the file of an SQLite database, "" for another."""
+        return file_of(self._url, OPTION)
 
     def exists(self) -> bool:
         """Return whether the table is there. UserError for a URL that is none, or a table that is another."""
@@ -125,11 +131,21 @@ class Index:
         names = ("doc_id", "logical_key_id", "run_id", "content_hash", "doc_dir", "meta_small")
         return {row["doc_id"]: row for row in self._of(doc_ids, [_TABLE.c[name] for name in names])}
 
-    def _of(self, values: Sequence[str], columns: Sequence[sa.Column[Any]], by: str = "doc_id") -> Iterator[Line]:
+    def of_run(self, run_id: str, stage: str, task_ids: Collection[str]) -> dict[str, Line]:
+        """Return the id and small metadata of a run's documents of a stage and of some tasks, by row key."""
+        columns = [_TABLE.c.doc_id, _TABLE.c.meta_small]
+        wanted = _TABLE.c.run_id == run_id, _TABLE.c.stage == stage
+        found = self._of(sorted(set(task_ids)), columns, "task_id", wanted)
+        return {json.loads(row["meta_small"] or "{}").get("row_key"): row for row in found}
+
+    def _of(
+        self, values: Sequence[str], columns: Sequence[sa.Column[Any]], by: str = "doc_id",
+        wanted: Iterable[sa.ColumnElement[bool]] = (),
+    ) -> Iterator[Line]:  # fmt: skip
         with reading(self._reader()) as connection:
             for start in range(0, len(values), _AT_ONCE):
                 some = values[start : start + _AT_ONCE]
-                found = connection.execute(sa.select(*columns).where(_TABLE.c[by].in_(some)))
+                found = connection.execute(sa.select(*columns).where(_TABLE.c[by].in_(some), *wanted))
                 yield from (dict(row) for row in found.mappings())
 
     def with_keys(self, logical_ids: Sequence[str]) -> dict[str, Line]:

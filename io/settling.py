@@ -71,8 +71,8 @@ class Settle:
         decisions = _one_each(block, self._parcels.get(sides[DECIDED], Decision.of))
         rows = list(csvs.read(block))
         made = [(row, d) for row in rows if not (d := decisions[row.number]).reason]
-        colliding, changed, todo, known = self._against_index(made)
-        decisions |= {decision.ref[1]: decision for decision in (*colliding, *changed)}
+        out, changed, todo, known = self._against_index(made)
+        decisions |= {decision.ref[1]: decision for decision in (*out, *changed)}
         bad = [_bad(row, d) for row in rows if (d := decisions[row.number]).reason]
         _leave(self._context, f"{name}.bad", bad)
         _leave(self._context, f"{name}.made", [{**self._line(row, d), "new": new} for row, d, new in todo])
@@ -80,36 +80,46 @@ class Settle:
         yield {
             "block": name, "source": block.layout.source, "rows": len(rows), "known": known, "made": len(todo),
             "new": sum(new for _, _, new in todo), "reasons": dict(sorted(reasons.items())),
-            "colliding": [list(decision) for decision in colliding],
+            "out": [list(decision) for decision in out],
         }  # fmt: skip
 
     def _against_index(
         self, made: Sequence[tuple[Row, Decision]]
     ) -> tuple[list[Decision], list[Decision], list[tuple[Row, Decision, bool]], int]:
-        """Return what collides with a document of the index, what has other bytes there, what is to be made (and
-        whether it is new there), and how many are there.
+        """Return what can be no document (its id is of another one there, or its row made another one of this run),
+        what has other bytes there, what is to be made (and whether it is new there), and how many are there.
         """
         if not self._places.indexed:
             return [], [], [(row, decision, True) for row, decision in made], 0
         index = Index(self._places.db)
         there = index.known([decision.doc_id for _, decision in made])
         keys = index.with_keys([decision.logical_id for _, decision in made])
-        colliding, changed, todo, known = [], [], [], 0
+        own = self._of_this_run(index, [row for row, decision in made if decision.doc_id not in there])
+        out, changed, todo, known = [], [], [], 0
         for row, decision in made:
             line, key = there.get(decision.doc_id), keys.get(decision.logical_id)
             if key and _is_another(key, row, decision):
-                colliding.append(collision(decision.ref, decision.logical_id, f"document {key['doc_id']} of the index"))
+                out.append(collision(decision.ref, decision.logical_id, f"document {key['doc_id']} of the index"))
+            elif line is None and (other := own.get(row.key)):
+                out.append(_moved(decision, other))
             elif line is None:
                 todo.append((row, decision, True))
             elif json.loads(line["meta_small"] or "{}").get("row_key") != row.key:
-                colliding.append(collision(decision.ref, decision.doc_id, f"a row of run {line['run_id']}"))
+                out.append(collision(decision.ref, decision.doc_id, f"a row of run {line['run_id']}"))
             elif line["content_hash"] != decision.sha256:
                 changed.append(_changed(decision, line))
             else:
                 known += 1
                 if not doctree.is_there(self._places.docs, line["doc_dir"]):
                     todo.append((row, decision, False))
-        return colliding, changed, todo, known
+        return out, changed, todo, known
+
+    def _of_this_run(self, index: Index, rows: Sequence[Row]) -> dict[str, Line]:
+        """Return the documents that rows of one CSV became under this run before, by row key."""
+        if not rows:
+            return {}
+        stage = SOURCES[rows[0].source].stage
+        return index.of_run(self._context.run.id, stage, {row.task_id for row in rows})
 
     def _line(self, row: Row, decision: Decision) -> dict[str, Any]:
         """Return a document that is to be made: its row in the index, and where its files come from."""
@@ -161,6 +171,11 @@ def _is_another(line: Line, row: Row, decision: Decision) -> bool:
 
 def _changed(decision: Decision, line: Line) -> Decision:
     detail = f"document {line['doc_id']} has the sha256 {line['content_hash']}, the file {decision.sha256}"
+    return Decision(decision.ref, str(Reason.CONTENT_CHANGED), f"{detail}; a new --run-id takes it")
+
+
+def _moved(decision: Decision, other: Line) -> Decision:
+    detail = f"document {other['doc_id']} of this run came from this row; its parent or content changed"
     return Decision(decision.ref, str(Reason.CONTENT_CHANGED), f"{detail}; a new --run-id takes it")
 
 

@@ -50,13 +50,13 @@ from resplice.io.progress import by_marks, marked
 from resplice.io.settling import BLOCKS, STAGE, Settle, Write
 from resplice.pipelines import launch, report
 from resplice.pipelines.config import Resolved
-from resplice.pipelines.indexed import folder_of, url_of
+from resplice.pipelines.indexed import bad_list_of, folder_of, url_of
 from resplice.pipelines.launch import Session
 from resplice.transforms import provenance
 from resplice.transforms.documents import SOURCES
 from resplice.transforms.documents_page import counted, counters
 from resplice.transforms.lineage import Decision, Ref, of_the_first_stage
-from resplice.transforms.records import Exit, Reason, Refusal, UserError
+from resplice.transforms.records import Exit, Reason, Refusal
 
 _ROWS_A_PART = 4000
 _MOST_PARTS = 64
@@ -93,10 +93,8 @@ def places(args: Any) -> tuple[Path, Places, Path]:
     cross = Path(folder_of(args.cross_root, "--cross-root"))
     roots = tuple(folder_of(root, "--gen-root") for root in args.gen_root or ("data/3_generation",))
     docs = folder_of(args.docs_root, "--docs-root", there=False)
-    bad = Path(args.bad_list or cross / "bad_generations.csv").absolute()
-    if bad.is_dir() or bad.resolve() in {(cross / source.csv).resolve() for source in SOURCES}:
-        raise UserError(f"--bad-list {bad} is {'a folder' if bad.is_dir() else 'one of the CSVs'}; name another file")
     url = url_of(args.db)
+    bad = bad_list_of(args.bad_list or str(cross / "bad_generations.csv"), str(cross), roots, docs, url)
     return cross, Places(roots, docs, url, 1, Index(url).exists()), bad
 
 
@@ -117,7 +115,7 @@ def backfill(session: Session, cross: Path, given: Places, bad_list: Path) -> No
     job = Job(replace(given, parts=parts), blocks, bad_list)
     settling.clear(context)
     try:
-        settled, colliding = decide(session, job)
+        settled, out = decide(session, job)
         bad = list(settling.bad_list(context, [block.name for block in blocks]))
         if not session.dry:
             refusals.put(LocalStore(str(bad_list.parent)), bad_list.name, settling.bad_csv(bad))
@@ -127,27 +125,26 @@ def backfill(session: Session, cross: Path, given: Places, bad_list: Path) -> No
             _finish(session, job, settled, bad, publish(session, job, settled))
     finally:
         settling.clear(context)
-    if colliding:
+    if any(decision.reason == Reason.ID_COLLISION for decision in out.values()):
         session.exit_code = Exit.FAILED
 
 
 def decide(session: Session, job: Job) -> tuple[list[dict[str, Any]], dict[Ref, Decision]]:
-    """Decide every row; return the counts of each block, and the rows whose ids collide.
-
-    Where ids collide, which no run should see, the later rows are out and the joins are made again without them.
+    """Decide every row; return the counts of each block, and the rows that are out: whose ids collide, or which
+    became another document of this run before. The joins are made again without them, so that nothing points to them.
     """
-    context, colliding = session.context, dict[Ref, Decision]()
+    context, out = session.context, dict[Ref, Decision]()
     while True:
         gauge = by_marks(context, STAGE, 2 * len(job.blocks))
         with session.progress(gauge):
             with session.pipeline() as pipeline:
-                build(pipeline, context, job, colliding)
+                build(pipeline, context, job, out)
             settled, clashes = (collected(context, STAGE, name) for name in (_SETTLED, _COLLISIONS))
-        pairs = [*clashes, *(decision for line in settled for decision in line["colliding"])]
+        pairs = [*clashes, *(decision for line in settled for decision in line["out"])]
         found = of_the_first_stage(map(Decision.of, pairs))
-        if all(decision.ref in colliding for decision in found):
-            return sorted(settled, key=itemgetter("block")), colliding
-        colliding |= {decision.ref: decision for decision in found}
+        if all(decision.ref in out for decision in found):
+            return sorted(settled, key=itemgetter("block")), out
+        out |= {decision.ref: decision for decision in found}
         settling.clear(context)
 
 

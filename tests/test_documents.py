@@ -125,6 +125,24 @@ def test_columns_are_found_by_name_and_the_response_of_an_evaluation_under_eithe
         assert (read.file, read.task_id, read.essay, read.fault) == ("v.txt", "v1", "e1", "")
 
 
+def test_an_evaluation_may_end_before_columns_that_it_can_do_without() -> None:
+    header = [HEADERS[EVALUATION][n] for n in (0, 4, 5, 6, 7, 8, 1, 3, 2)]
+    cells = ["v1", "t", "m", "success", "2025-09-06", "v.txt", "e1"]
+    read = layout(EVALUATION, header).row(0, cells)
+    assert (read.fault, read.essay, read.generation) == ("", "e1", "")
+    assert layout(EVALUATION, header).row(0, cells[:5]).fault == "5 cells, eval_response_file is the 6th"
+
+
+@pytest.mark.parametrize(
+    ("cells", "file"),
+    [(["1.txt", "2.txt"], "1.txt"), (["", "2.txt"], "2.txt"), (["1.txt", ""], "1.txt"), (["", ""], ""), ([""], "")],
+)
+def test_of_both_names_of_the_response_the_first_cell_that_is_not_empty_holds(cells: list[str], file: str) -> None:
+    both = layout(EVALUATION, [*HEADERS[EVALUATION], "evaluation_response_file"])
+    read = both.row(0, [*CELLS[EVALUATION][:-1], *cells])
+    assert (read.file, read.fault) == (file, "")
+
+
 @pytest.mark.parametrize(
     ("header", "message"),
     [

@@ -314,6 +314,46 @@ def test_a_response_that_changed_is_content_changed_and_a_new_run_takes_it(folde
     assert folder.raw("d", "two") == b"another text"
 
 
+@pytest.mark.parametrize("vanishes", [False, True])
+def test_a_row_is_one_document_of_a_run_whatever_its_parent_becomes(folder: Folder, vanishes: bool) -> None:
+    folder.write(
+        draft=[draft("a", response_file="same.txt"), draft("b", combo="x")], evaluation=[evaluation("v", "", "b")]
+    )
+    folder.response("same.txt", b"the same")
+    folder.response("b.txt", b"the same")
+    assert folder.run() == 0
+    before = folder.rows()
+    assert before["v"]["parent_doc_id"] == before["a"]["doc_id"]
+    folder.response("same.txt", b"another text")
+    drafts = [draft("a", response_file="same.txt"), draft("b", combo="x")]
+    folder.write(draft=drafts, evaluation=[evaluation("v", "", "b"), evaluation("new", "", "b")])
+    if vanishes:
+        (folder.root / "gen/same.txt").unlink()
+    assert folder.run() == 0
+    assert folder.reasons() == {"a": "missing_response_file" if vanishes else "content_changed", "v": "content_changed"}
+    detail = folder.bad()[1]["detail"]
+    assert f"document {before['v']['doc_id']} of this run came from this row" in detail and "a new --run-id" in detail
+    after = folder.rows()
+    assert {task: after[task] for task in before} == before
+    assert all(line["parent_doc_id"] in {row["doc_id"] for row in after.values()} for line in after.values()
+               if line["stage"] == "evaluation")  # fmt: skip
+    assert folder.run() == 0 and folder.rows() == after
+
+
+def test_nothing_points_to_a_document_that_was_refused_for_its_row(folder: Folder) -> None:
+    folder.write(draft=[draft("a"), draft("b", "2025-01-01T01:00:00Z")], essay=[essay("e")],
+                 evaluation=[evaluation("v", essay="e")])  # fmt: skip
+    assert folder.run() == 0
+    before = folder.rows()
+    (folder.root / "gen/b.txt").unlink()
+    folder.write(draft=[draft("a"), draft("b", "2025-01-01T01:00:00Z", response_file="gone")], essay=[essay("e")],
+                 evaluation=[evaluation("v", essay="e"), evaluation("w", essay="e")])  # fmt: skip
+    assert folder.run() == 0
+    assert folder.rows() == before
+    assert folder.reasons() == {"b": "missing_response_file", "e": "content_changed", "v": "unresolved_target",
+                                "w": "unresolved_target"}  # fmt: skip
+
+
 def test_a_folder_that_is_gone_is_made_again_and_the_row_is_left(folder: Folder) -> None:
     folder.write(draft=[draft("d")])
     assert folder.run() == 0
@@ -395,6 +435,20 @@ def test_a_mark_at_the_start_line_ends_and_quoted_lines_are_read(folder: Folder)
     assert json.loads(folder.rows()["a,b|c"]["meta_small"])["combo_id"] == "c\r\nc"
 
 
+@pytest.mark.parametrize(
+    ("encoding", "start"), [("utf-16", "ff fe: UTF-16?"), ("utf-16-be", "00 64: UTF-16?"), ("latin-1", "e9 64")]
+)
+def test_a_csv_that_is_not_utf_8_is_told(
+    folder: Folder, encoding: str, start: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder.write(draft=[draft("d")])
+    path = folder.root / "cross" / DRAFT
+    text = ("é" if encoding == "latin-1" else "") + path.read_text()
+    path.write_bytes(text.encode(encoding))
+    assert folder.run() == 2
+    assert f"{DRAFT} is not UTF-8 (it begins with {start}): save it as UTF-8\n" in capsys.readouterr().err
+
+
 def test_a_cell_that_is_not_utf_8_is_an_invalid_row_in_a_list_that_is(folder: Folder) -> None:
     folder.write(draft=[draft("d1"), draft("d2")])
     path = folder.root / "cross" / DRAFT
@@ -426,6 +480,12 @@ WRONG = [
     (("--docs-root=s3://b/x",), "--docs-root s3://b/x: documents are read and written in local folders"),
     (("--docs-root={root}/bad.csv",), "is a file; name a folder"),
     (("--bad-list={root}/cross/essay_generation_results.csv",), "is one of the CSVs; name another file"),
+    (("--bad-list={root}/db/index.sqlite", "--db=sqlite:///{root}/db/index.sqlite"), "is the index of --db; name"),
+    (("--bad-list={root}/gen/d.txt",), "/gen/d.txt is below --gen-root {root}/gen; name another file"),
+    (("--bad-list={root}/gen/new.csv",), "/gen/new.csv is below --gen-root {root}/gen; name another file"),
+    (("--bad-list={root}/docs/bad.csv", "--docs-root={root}/docs"), "is below --docs-root {root}/docs; name another"),
+    (("--bad-list={root}/notes.txt",), "notes.txt is there, and is no bad list; name another file"),
+    (("--bad-list=/dev/null",), "/dev/null is there, and is no bad list; name another file"),
     (("--strct",), "unknown option --strct; the nearest is --strict"),
 ]
 
@@ -436,12 +496,13 @@ def test_a_mistake_is_one_line_and_nothing_is_written(
 ) -> None:
     folder.write(draft=[draft("d")])
     (folder.root / "bad.csv").write_text("")
+    (folder.root / "notes.txt").write_text("mine")
     before = tree(folder.root)
     at = folder.root
     given = ["documents", "--run-id=r", f"--cross-root={at / 'cross'}", f"--gen-root={at / 'gen'}", "--quiet"]
     assert main([*given, *(word.format(root=at) for word in more)]) == 2
     said = capsys.readouterr().err
-    assert message in said and "secret" not in said and said.count("\n") == 1
+    assert message.format(root=at) in said and "secret" not in said and said.count("\n") == 1
     assert tree(folder.root) == before
 
 

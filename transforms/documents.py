@@ -14,6 +14,7 @@ from typing import NamedTuple
 from resplice.transforms.records import Reason, Refusal, UserError
 
 SUCCESS = "success"
+_MOST_SHOWN = 500
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 _ID_LENGTH = 16
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -89,11 +90,15 @@ class Row(NamedTuple):
         return f"{key}:{self.repeat}" if self.repeat > 1 else key
 
 
+_FILE = Row._fields.index("file") - Row._fields.index("task_id")
+
+
 @dataclass(frozen=True)
 class Layout:
     """Where the cells of a CSV stand: the width of its header, and a column each for the cells of a `Row` (-1: none).
 
-    A row must be longer than `last`, the place of its last required column.
+    A row must be longer than `last`, the place of its last required column. `others` are the columns of the response
+    under its further names: where a cell is empty, the next one holds.
     """
 
     source: int
@@ -101,11 +106,14 @@ class Layout:
     last: int
     last_name: str
     places: tuple[int, ...]
+    others: tuple[int, ...] = ()
 
     def row(self, number: int, cells: Sequence[str], repeat: int = 1) -> Row:
         """Return the row that some cells are."""
         width = len(cells)
         taken = [cells[place] if 0 <= place < width else "" for place in self.places]
+        if self.others and not taken[_FILE]:
+            taken[_FILE] = next((cells[place] for place in self.others if place < width and cells[place]), "")
         read = Row(self.source, number, *taken)  # type: ignore[arg-type]
         return read._replace(repeat=repeat, fault=self._fault(width, taken))
 
@@ -117,10 +125,11 @@ class Layout:
         text = "".join(taken)
         if "\0" in text:
             return "a cell holds a NUL character"
-        return "" if text.isascii() or _is_text(text) else "a cell is not UTF-8"
+        return "" if text.isascii() or is_text(text) else "a cell is not UTF-8"
 
 
-def _is_text(text: str) -> bool:
+def is_text(text: str) -> bool:
+    """Return whether a text is one of UTF-8, with no lone surrogate."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -131,16 +140,16 @@ def _is_text(text: str) -> bool:
 def layout(source: int, header: Sequence[str]) -> Layout:
     """Return where the cells of a source's CSV stand. UserError for a needed column that is not there, or twice."""
     kind = SOURCES[source]
-    file = next((name for name in kind.files if name in header), "")
+    file, *others = [name for name in kind.files if name in header] or [""]
     names = (kind.task, "combo_id", kind.template, kind.model, kind.status, kind.timestamp, file, *kind.links)
     missing = [name for name in kind.needed if name not in header] + ([] if file else [kind.files[0]])
     if missing:
-        raise UserError(f"{kind.csv} has no column {missing[0]} (it has: {', '.join(header)})")
-    if twice := [name for name in names if header.count(name) > 1]:
+        raise UserError(f"{kind.csv} has no column {missing[0]} (it has: {cut(shown(', '.join(header)))})")
+    if twice := [name for name in (*names, *others) if header.count(name) > 1]:
         raise UserError(f"{kind.csv} has the column {twice[0]} twice: leave one of them")
     places = tuple(header.index(name) if name in header else -1 for name in names)
-    last = max(places)
-    return Layout(source, len(header), last, header[last], places)
+    last = max(header.index(name) for name in (*kind.needed, file))
+    return Layout(source, len(header), last, header[last], places, tuple(map(header.index, others)))
 
 
 def ticks(timestamp: str) -> int | None:
@@ -173,9 +182,9 @@ def checked(row: Row) -> int:
         raise Refusal(Reason.INVALID_ROW, f"{empty[0]} is empty")
     moment = ticks(row.timestamp)
     if moment is None or not _sayable(moment):
-        raise Refusal(Reason.INVALID_ROW, f"{kind.timestamp} {row.timestamp!r} is no time")
+        raise Refusal(Reason.INVALID_ROW, f"{kind.timestamp} {cut(row.timestamp)!r} is no time")
     if row.status != SUCCESS:
-        raise Refusal(Reason.NOT_SUCCESSFUL, f"{kind.status} is {row.status!r}")
+        raise Refusal(Reason.NOT_SUCCESSFUL, f"{kind.status} is {cut(row.status)!r}")
     return moment
 
 
@@ -212,3 +221,8 @@ def folder(stage: str, logical_id: str, doc_id: str) -> str:
 def shown(text: str) -> str:
     """Return a cell as a list for people may hold it: what is no text is escaped."""
     return text.encode("utf-8", "backslashreplace").decode()
+
+
+def cut(text: str) -> str:
+    """Return a name or a cell as a sentence may repeat it: not more than a few hundred characters."""
+    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}… ({len(text)} characters)"
