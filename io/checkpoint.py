@@ -85,38 +85,60 @@ class Checkpoint:
             os.fsync(file.fileno())
 
     def failures(self) -> list[dict[str, Any]]:
-        """Return the lines of the log of failures; a torn one is left out."""
-        return [line for line in _lines(self.failed_log) if "content_sha256" in line]
+        """Return the lines of the log of failures; what is none of ours is left out."""
+        needed = ("content_sha256", "path", "reason", "run_id", "timestamp", "size_bytes")
+        lines = [line for _, line in _parsed(self.failed_log) if line]
+        return [line for line in lines if all(name in line for name in needed)]
 
-    def quarantined(self) -> dict[str, dict[str, Any]]:
-        """Return the rows of the quarantine by content."""
-        return {line["content_sha256"]: line for line in _lines(self.quarantine) if line.get("content_sha256")}
+    def quarantined(self, embedder: str, windows: str) -> set[str]:
+        """Return what is in the quarantine for an embedder and windows: contents; keys for rows that name none."""
+        rows, _ = self._quarantine()
+        abouts = map(embedding.failing, rows)
+        return {about.content for about in abouts if embedding.concerns(about, embedder, windows)}
 
-    def keep_quarantined(self, cured: Collection[str]) -> int:
-        """Bring the quarantine up to the log of failures; contents in `cured` have vectors now. Return its rows."""
-        before = self.quarantined()
-        rows = embedding.quarantine(before, self.failures(), cured)
-        data = provenance.jsonl(rows)
-        if rows or before:
-            self._store.replace(self.quarantine.name, data, None)
+    def keep_quarantined(self, there: Collection[str], embedder: str, windows: str) -> int:
+        """Bring the quarantine up to the log of failures, and note there what has succeeded since; return its rows.
+
+        `there`: the contents, and the keys, that have vectors of the embedder and windows. Lines that are no rows stay.
+        """
+
+        def cured(about: embedding.Failing) -> bool:
+            return about.content in there and embedding.concerns(about, embedder, windows)
+
+        before, others = self._quarantine()
+        failures = self.failures()
+        rows = embedding.quarantine(before, failures, cured)
+        if rows != before:
+            self._store.replace(self.quarantine.name, provenance.jsonl(rows) + others, None)
+        now = {"timestamp": provenance.now(), "embedder_digest": embedder, "windows": windows}
+        ends = [lines[-1] for about, lines in embedding.open_failures(failures).items() if cured(about)]
+        self.log([{**line, **now, "phase": embedding.EMBED, "reason": embedding.CURED, "error": ""} for line in ends])
         return len(rows)
+
+    def _quarantine(self) -> tuple[list[dict[str, Any]], bytes]:
+        """Return the rows of the quarantine, and its other lines, which are not understood."""
+        lines = _parsed(self.quarantine)
+        rows = [row for _, row in lines if row and isinstance(row.get("path"), str)]
+        others = [line for line, row in lines if line and not (row and isinstance(row.get("path"), str))]
+        return rows, b"".join(line + b"\n" for line in others)
 
 
 def _is_paths(names: Any) -> bool:
     return isinstance(names, list) and all(isinstance(name, str) for name in names)
 
 
-def _lines(path: Path) -> list[dict[str, Any]]:
+def _parsed(path: Path) -> list[tuple[bytes, dict[str, Any] | None]]:
+    """Return the lines of a file, each with its value; None for one that is torn, or no object."""
     try:
         data = path.read_bytes()
     except FileNotFoundError:
         return []
-    found = []
-    for line in data.splitlines():
-        try:
-            value = documents.parse(line)
-        except Damage:
-            continue
-        if isinstance(value, dict):
-            found.append(value)
-    return found
+    return [(line, _value(line)) for line in data.splitlines()]
+
+
+def _value(line: bytes) -> dict[str, Any] | None:
+    try:
+        value = documents.parse(line)
+    except Damage:
+        return None
+    return value if isinstance(value, dict) else None

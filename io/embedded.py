@@ -40,11 +40,11 @@ class Publish:
         yield sum(len(outcome.task.units) for outcome in good)
 
     def _is_durable(self, item: Item) -> bool:
-        """Return whether this process has told the outcome of every unit of an item."""
+        """Return whether this process, or a later one of the run, has told the outcome of every unit of an item."""
         context = self._job.context
         try:
             entries = ledger.read(context.workspace.store, f"{ledger.folder(context.stage(STAGE))}{item.name}.jsonl")
-            told = {entry.unit for entry in entries if entry.seq == context.run.seq}
+            told = {entry.unit for entry in entries if entry.seq >= context.run.seq}
         except FileNotFoundError:
             return False
         return all(unit.key in told for task in item.tasks for unit in task.units)

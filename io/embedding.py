@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -22,7 +23,7 @@ from resplice.io.spans import Lines, Span
 from resplice.io.store import Place
 from resplice.io.walk import located
 from resplice.transforms import paths, windows
-from resplice.transforms.embedding import DECODE, EMBED, PHASES, Item, Task, Unit
+from resplice.transforms.embedding import DECODE, EMBED, PHASES, READ, Item, Task, Unit
 from resplice.transforms.library import Identity
 from resplice.transforms.records import DISK_FULL, Reason, Refusal, UserError
 from resplice.transforms.windows import Windows
@@ -64,6 +65,13 @@ class Outcome:
     refusal: Refusal | None = None
     phase: str = ""
 
+    @property
+    def of_unit_alone(self) -> bool:
+        """Return whether it tells nothing of the other units of its content: the one that was read is gone, or other
+        bytes by now.
+        """
+        return self.sha256 != self.task.unit.sha256 or self.phase == READ
+
 
 class _Waiting(NamedTuple):
     """A content that is decoded, whose windows wait for the model."""
@@ -98,14 +106,22 @@ class _Infer:
 
 
 def outcomes(job: Job, tasks: Sequence[Task]) -> list[Outcome]:
-    """Return what becomes of contents: decoded one after the other, their windows given to the model in batches."""
+    """Return what becomes of contents: decoded one after the other, their windows given to the model in batches.
+
+    A content whose first file has changed since is read from its other files.
+    """
     run, most = job.context.settings.run, job.choice.settings.batch_size
     made: dict[int, Outcome] = {}
     waiting: list[_Waiting] = []
     with ExitStack() as stack:
         reader = Reader(job, stack, stack.enter_context(pool.borrowed(run.timeout_s, run.memory_mb)))
-        for place, task in enumerate(tasks):
+        left = deque(tasks)
+        while left:
+            task, place = left.popleft(), len(made)
             outcome, sound = reader.read(task)
+            if len(task.units) > 1 and outcome.of_unit_alone:
+                outcome = replace(outcome, task=Task(task.units[:1]))
+                left.appendleft(Task(task.units[1:]))
             made[place] = outcome
             if sound is not None:
                 rows = windows.cut(job.windows, sound.samples, job.choice.sample_rate)
@@ -114,7 +130,7 @@ def outcomes(job: Job, tasks: Sequence[Task]) -> list[Outcome]:
                 made |= _inferred(job, waiting, made)
                 waiting = []
     made |= _inferred(job, waiting, made)
-    return [made[place] for place in range(len(tasks))]
+    return [made[place] for place in range(len(made))]
 
 
 class Reader:

@@ -39,6 +39,7 @@ class Keeper:
     hours: float = 0.0
     embedded: int = 0
     _seen: dict[str, str] = field(default_factory=dict)
+    _told: set[str] = field(default_factory=set)
     _pending: list[Entry] = field(default_factory=list)
 
     @classmethod
@@ -123,12 +124,15 @@ class Keeper:
             raise
 
     def _read(self) -> None:
+        """Read the outcomes that are new, also those of a later process of the run, which replace ours."""
         context = self.job.context
         store = context.workspace.store
         for head in store.list(ledger.folder(context.stage(STAGE))):
             if self._seen.get(head.key) != head.token:
-                there = [entry for entry in ledger.read(store, head.key) if entry.seq == context.run.seq]
-                self._pending += [entry for entry in there if entry.unit in self.units]
+                there = [entry for entry in ledger.read(store, head.key) if entry.seq >= context.run.seq]
+                new = [entry for entry in there if entry.unit in self.units and entry.unit not in self._told]
+                self._told |= {entry.unit for entry in new}
+                self._pending += new
                 self._seen[head.key] = head.token
 
     def _take(self, entries: Sequence[Entry]) -> None:
@@ -157,6 +161,7 @@ class Keeper:
             "timestamp": entry.at, "run_id": self.job.context.run.id, "path": entry.unit,
             "phase": entry.inputs.get("phase", READ), "reason": entry.reason, "error": entry.detail,
             "content_sha256": entry.inputs["content"][1], "size_bytes": entry.inputs["size"],
+            "embedder_digest": self.job.choice.digest, "windows": str(self.job.windows),
         }  # fmt: skip
 
     def save(self, status: str) -> None:
@@ -168,11 +173,15 @@ class Keeper:
             "failed_log": str(self.checkpoint.failed_log),
         })  # fmt: skip
 
-    def end(self, contents: set[str]) -> int:
-        """Write the checkpoint of work that is through, after the quarantine; return how many are in that.
-
-        `contents` are those that have vectors.
-        """
-        count = self.checkpoint.keep_quarantined(contents)
+    def end(self, index: Index) -> int:
+        """Write the checkpoint of work that is through, after the quarantine; return how many are in that."""
+        mine = self.job.identity("")
+        there = [
+            (key, present.identity.content)
+            for key, present in index.present.items()
+            if (present.identity.embedder, present.identity.windows) == (mine.embedder, mine.windows)
+        ]
+        names = {name for both in there for name in both}
+        count = self.checkpoint.keep_quarantined(names, mine.embedder, mine.windows)
         self.save(COMPLETED)
         return count

@@ -7,22 +7,24 @@ many windows (`fixed`), whose keys name the window, are counted by themselves.
 
 from __future__ import annotations
 
-import re
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from resplice.io import conditional, shards
 from resplice.io.store import Store, mapped
+from resplice.transforms import provenance
 from resplice.transforms.embedding import Present, Vector
 from resplice.transforms.library import Identity
 from resplice.transforms.windows import FIXED
 
+SUFFIX = ".parquet"
 WRITING, EMBEDDER, WINDOWS, RUN = "writing", "embedder_digest", "windows", "run_id"
-_FOLDER = re.compile(r"(\d{6})-(.+)")
 OF_A_FILE = {"path": pa.string()}
 OF_A_SEGMENT = {"video_id": pa.string(), "segment_file": pa.string()}
 COLUMNS: dict[str, pa.DataType] = {
@@ -37,6 +39,11 @@ _RESULT = {"status": pa.string(), "reasons": pa.list_(pa.string())}
 def folder(writing: int, run_id: str) -> str:
     """Return the folder of a writing."""
     return f"{writing:06d}-{run_id}"
+
+
+def claim(writing: int) -> str:
+    """Return the key of the object that gives a number to one run, whose name it holds; it is created only."""
+    return f"{writing:06d}.claim"
 
 
 def encode(
@@ -56,9 +63,24 @@ def encode(
 
 
 def publish(store: Store, key: str, data: bytes) -> None:
-    """Create a shard. RuntimeError if another one is there: then the same input gave other vectors."""
-    if not conditional.create(store, key, data):
-        raise RuntimeError(f"{store.url}/{key} is there with other bytes: an embedder is not deterministic")
+    """Create a shard. What is there under its name from before, e.g. of a file that could not be read then, stays:
+    rows that it lacks make a shard beside it. RuntimeError if the same input gave other vectors.
+    """
+    if conditional.create(store, key, data):
+        return
+    before, now = _by_row(whole(store, key)), _by_row(pq.read_table(pa.BufferReader(data)))
+    if any(before[row] != now[row] for row in before.keys() & now.keys()):
+        raise RuntimeError(f"{store.url}/{key} is there with other vectors: an embedder is not deterministic")
+    if now.keys() - before.keys():
+        name = f"{key.removesuffix(SUFFIX)}_{provenance.sha256(data)[:12]}{SUFFIX}"  # sorts after the first
+        if not conditional.create(store, name, data):
+            raise RuntimeError(f"{store.url}/{name} is there with other bytes")
+
+
+def _by_row(table: pa.Table) -> dict[tuple[str, str], bytes]:
+    """Return the bytes of each vector by its key and content."""
+    names = zip(table.column("key").to_pylist(), table.column("content_sha256").to_pylist(), strict=True)
+    return {name: vector.tobytes() for name, vector in zip(names, matrix(table), strict=True)}
 
 
 class Index:
@@ -71,11 +93,12 @@ class Index:
         self._store, self._many = store, many
         self._read: set[str] = set()
         self.present: dict[str, Present] = {}
+        self.owners: dict[tuple[int, str], set[str]] = {}
         self.writing, self.run_id = 0, ""
 
     def refresh(self) -> None:
         """Read the shards that are new."""
-        keys = [head.key for head in self._store.list() if head.key.endswith(".parquet") and head.key not in self._read]
+        keys = [head.key for head in self._store.list() if head.key.endswith(SUFFIX) and head.key not in self._read]
         for key, (table, metadata) in zip(keys, mapped(self._store, self._load, keys), strict=True):
             self._read.add(key)
             self._take(key, table, metadata)
@@ -94,6 +117,7 @@ class Index:
         if said[WINDOWS].startswith(FIXED) != self._many:
             return
         owners, contents = owners_of(table), table.column("content_sha256").to_pylist()
+        self.owners.setdefault(writing, set()).update(owners)
         first = 0
         for row, owner in enumerate(owners):
             if row + 1 == len(owners) or owners[row + 1] != owner:
@@ -103,12 +127,19 @@ class Index:
                     self.present[owner] = Present(identity, writing, Vector(key, first, row + 1 - first))
                 first = row + 1
 
-    def begin(self, run_id: str, replaced: Sequence[Present]) -> int:
-        """Return the number of the writing of a run: its last one, unless another run has written since, or it would
-        itself replace rows of that.
+    def begin(self, run_id: str, replaced: Sequence[Present], resume: bool) -> int:
+        """Return the number of the writing of a run: a new one, which no other run gets; with `resume` its last one,
+        unless another run has written since, or it would itself replace rows of that.
         """
         own = self.run_id == run_id and not any(there.writing == (self.writing, run_id) for there in replaced)
-        return self.writing if own else self.writing + 1
+        if resume and own:
+            return self.writing
+        numbers = itertools.count(self.writing + 1)
+        return next(n for n in numbers if conditional.create(self._store, claim(n), run_id.encode()))
+
+    def of_run(self, run_id: str) -> set[str]:
+        """Return the files or segments that have rows of a run, current or not."""
+        return {owner for (_, run), owners in self.owners.items() if run == run_id for owner in owners}
 
 
 def owners_of(table: pa.Table) -> list[str]:

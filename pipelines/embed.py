@@ -140,7 +140,7 @@ def embed(session: Session, ask: Asked) -> None:
         session.say("\n".join(f"  {name:20} {count:>8,}" for name, count in counters.items()))
         return
     work = Job(
-        context, ask.choice, ask.windows, ask.out, _writing(context, index, decision, ask), ask.library,
+        context, ask.choice, ask.windows, ask.out, _writing(session, index, decision, ask), ask.library,
         of_videos=ask.of_videos, with_results=session.args.with_results,
         tars=segments.Tars(context) if ask.of_videos else None,
     )  # fmt: skip
@@ -193,30 +193,32 @@ def plan(session: Session, ask: Asked, found: Sequence[Unit], index: Index) -> D
     """Decide every unit."""
     resume = session.args.resume
     completed = frozenset(ask.before.get("completed_paths", ())) if resume else frozenset()
-    quarantined = () if session.args.retry_quarantined else ask.checkpoint.quarantined()
+    quarantined = (
+        () if session.args.retry_quarantined else ask.checkpoint.quarantined(ask.choice.digest, str(ask.windows))
+    )
     return decide(found, index.present, ask.choice.digest, str(ask.windows), completed, quarantined, resume)
 
 
-def _writing(context: Context, index: Index, decision: Decision, ask: Asked) -> int:
-    """Return the number of this writing."""
+def _writing(session: Session, index: Index, decision: Decision, ask: Asked) -> int:
+    """Return the number of this writing; that of before where nothing is to be written."""
+    if not decision.queued:
+        return index.writing
     identity = ask.choice.digest, str(ask.windows)
     there = [(unit, index.present[unit.key]) for unit in decision.queued if unit.key in index.present]
     replaced = [
         old for unit, old in there
         if (old.identity.content, old.identity.embedder, old.identity.windows) != (unit.sha256, *identity)
     ]  # fmt: skip
-    return index.begin(context.run.id, replaced)
+    return index.begin(session.context.run.id, replaced, session.args.resume)
 
 
 def make(session: Session, work: Job, keeper: Keeper, found: Sequence[Unit], decision: Decision, index: Index) -> None:
     """Embed what is queued."""
     if not decision.queued:
         return
-    ours = work.writing, session.context.run.id
     left = {unit.key for unit in (*decision.checkpoint, *decision.existing, *decision.quarantined)}
-    packed = [
-        u for u in found if u.key not in left or (u.key in index.present and index.present[u.key].writing == ours)
-    ]
+    there = index.owners.get((work.writing, session.context.run.id), set())
+    packed = [unit for unit in found if unit.key not in left or unit.key in there]
     todo = frozenset(unit.key for unit in decision.queued)
     of = provenance.line([work.choice.digest, str(work.windows), provenance.VERSION, work.with_results])
     work_items = items(packed, todo, decision.known, min(keeper.every, _MOST), of)
@@ -246,7 +248,7 @@ def finish(
     """Look at what is there now, count every unit from it, and tell how it ended."""
     context, counters = session.context, keeper.counters
     index.refresh()
-    mine = {unit.key for unit in found if (there := index.present.get(unit.key)) and there.writing[1] == context.run.id}
+    mine = index.of_run(context.run.id) & {unit.key for unit in found}  # another run may have replaced them since
     failed = session.refusals_of(STAGE, [unit.key for unit in decision.queued])
     gone = {line.unit for line in failed}
     done = len(mine - gone)
@@ -255,8 +257,7 @@ def finish(
     if counters["queued"] != counters["succeeded"] + counters["failed"]:
         raise RuntimeError(f"{STAGE}: {counters['queued']} queued, but {counters['succeeded']} succeeded and "
                            f"{counters['failed']} failed")  # fmt: skip
-    made = [there.identity for there in index.present.values()]
-    quarantined = keeper.end({each.content for each in made if each == work.identity(each.content)})
+    quarantined = keeper.end(index)
     maker = {"name": work.choice.name, "digest": work.choice.digest, "windows": str(work.windows)}
     facts = {"embedder": maker, "writing": work.writing, "out": work.out.url}
     refusals.put(context.workspace.store, f"{context.stage(STAGE)}/embed.json", provenance.document(facts))
@@ -272,9 +273,9 @@ def finish(
 
 def _vouch(session: Session, work: Job, found: Sequence[Unit], index: Index, failed: Sequence[Refused]) -> None:
     """Write the evidence of what this writing holds."""
-    context, ours = session.context, (work.writing, session.context.run.id)
-    memory = Digests(context.workspace.store, digests.MEMORY)
-    embedded = [unit for unit in found if unit.key in index.present and index.present[unit.key].writing == ours]
+    memory = Digests(session.context.workspace.store, digests.MEMORY)
+    there = index.owners.get((work.writing, session.context.run.id), set())
+    embedded = [unit for unit in found if unit.key in there]
     stats = {"paths": len(embedded), "contents": len({unit.sha256 for unit in embedded})}
     reasons = Counter(line.reason for line in failed)
     evidence.write(work, memory, embedded, session.args.paths_file or "", stats, dict(sorted(reasons.items())))

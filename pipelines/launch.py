@@ -253,6 +253,7 @@ def _run(command: str, args: Any, resolved: Resolved) -> Run:
     settings["validate"]["engine_settings"] = [(name, deciding(name, values)) for name, values in given]
     for name in ("corpus", "store", "run", "plan", "merge", "finalize"):
         settings.pop(name)  # they decide where, when and which, not what comes out
+    settings["embed"].pop("batch_size")  # no vector depends on it
     own = {"synthesize": settings.pop("synthesis"), "embed": settings.pop("embed")}
     settings = own.get(command, settings)
     return Run(

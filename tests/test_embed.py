@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -15,9 +16,10 @@ import soundfile
 from embedding import RATE, Music, sound
 from test_embedders import graph
 
-from resplice.io import embedders, shards, sounds
+from resplice.io import embedders, shards, sidecars, sounds
 from resplice.io.library import LibraryFile
 from resplice.io.local import LocalStore
+from resplice.pipelines import embed
 from resplice.pipelines.__main__ import main
 from resplice.transforms import windows
 from resplice.transforms.settings import Embed, StoreOptions
@@ -153,6 +155,35 @@ def test_equal_contents_are_embedded_once_and_a_moved_file_is_not_embedded_again
     assert "0 contents embedded" in capsys.readouterr().out
     assert library.counters == {"requested": 3, "queued": 1, "succeeded": 1, "skipped_checkpoint": 2}
     assert library.vectors()["moved.flac"] == vectors["track001.flac"]
+
+
+@pytest.mark.parametrize("becomes", ["other", "gone"])
+def test_a_file_that_changes_during_the_run_says_nothing_of_its_copies(
+    music: Make, monkeypatch: pytest.MonkeyPatch, becomes: str
+) -> None:
+    library = music(1)
+    library("--out", "alone", "--checkpoint-file", "alone.json", run="alone")
+    vector = shards.current(LocalStore(str(library.folder / "alone"))).column("vector").to_pylist()
+    for name in ("copy.flac", "late.flac"):
+        shutil.copy(library.path("track000.flac"), library.path(name))
+    inventory = embed.inventory
+
+    def then_changed(*given: Any) -> Any:
+        found = inventory(*given)
+        library.path("copy.flac").unlink()
+        if becomes == "other":
+            library.write("copy.flac", 9)
+        return found
+
+    monkeypatch.setattr(embed, "inventory", then_changed)
+    assert library() == 0
+    rows = {Path(row["path"]).name: row for row in library.table().to_pylist()}
+    assert rows["late.flac"]["vector"] == rows["track000.flac"]["vector"] == vector[0]
+    assert rows["late.flac"]["content_sha256"] == sidecars.digest(LocalStore("/"), str(library.path("late.flac"))[1:])
+    if becomes == "other":
+        assert rows["copy.flac"]["vector"] != vector[0]
+    else:
+        assert library.failures() == {"copy.flac": ("read", "missing")}
 
 
 def test_one_file_changed_is_exactly_that_one_embedded_again(music: Make) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,10 @@ PHASES = {
 }  # fmt: skip
 ITEM_BYTES = 256 << 20
 RUNS_TO_QUARANTINE = 3
+CURED = "cured"
+"""Reason of the line in a log of failures after which a content counts from 0 again: it has its vectors."""
+Failing = Identity
+"""What fails: a content, of one embedder and windows; both "": whatever is to be made of it."""
 
 
 @dataclass(frozen=True)
@@ -84,19 +88,20 @@ def decide(
     units: Iterable[Unit], present: Mapping[str, Present], embedder: str, windows: str, completed: Collection[str],
     quarantined: Collection[str], resume: bool,
 ) -> Decision:  # fmt: skip
-    """Decide each unit: what fails again and again is left, what is completed (or there) with its identity too.
+    """Decide each unit: with `resume` what is completed (or there) with its identity is left; what fails again and
+    again is too. `quarantined` are contents, and keys.
 
-    Without `resume` everything else is queued; with it a content that is there under another key is known, and only
+    Everything else is queued; with `resume` a content that is there under another key is known, and only
     gets its row.
     """
     made = Decision()
     for unit in units:
         there = present.get(unit.key)
         same = there is not None and there.identity == Identity(unit.sha256, embedder, windows)
-        if unit.sha256 and unit.sha256 in quarantined:
-            made.quarantined.append(unit)
-        elif resume and same:
+        if resume and same:
             (made.checkpoint if unit.key in completed else made.existing).append(unit)
+        elif unit.key in quarantined or (unit.sha256 and unit.sha256 in quarantined):
+            made.quarantined.append(unit)
         else:
             made.queued.append(unit)
     if resume and made.queued:
@@ -183,25 +188,53 @@ def _packed(contents: Sequence[list[Unit]], most: int) -> Iterator[list[list[Uni
         yield together
 
 
+def failing(line: Mapping[str, Any]) -> Failing:
+    """Return what a line of the log of failures, or a row of the quarantine, is about: a content, and the identity of
+    the vectors if it is the model that fails; of a row without a digest its path.
+    """
+    content = line.get("content_sha256") or line["path"]
+    of_model = line.get("phase") == EMBED or "phase" not in line
+    embedder, windows = line.get("embedder_digest") or "", line.get("windows") or ""
+    return Identity(content, embedder, windows) if of_model else Identity(content, "", "")
+
+
+def concerns(about: Failing, embedder: str, windows: str) -> bool:
+    """Return whether what fails has no vectors of an embedder and windows because of it."""
+    return (about.embedder, about.windows) in (("", ""), (embedder, windows))
+
+
+def open_failures(failures: Iterable[Mapping[str, Any]]) -> dict[Failing, list[Mapping[str, Any]]]:
+    """Return the lines of each failing content since it last succeeded. What is `missing` says nothing of a content,
+    and what is `unsupported` may be supported by the next run.
+
+    `failures`: lines of a failed log, in order, with `content_sha256` and `size_bytes`; those of reason CURED end it.
+    """
+    failed: dict[Failing, list[Mapping[str, Any]]] = {}
+    for line in failures:
+        if line["reason"] == CURED:
+            for about in {failing(line), Identity(line["content_sha256"], "", "")}:
+                failed.pop(about, None)
+        elif line["content_sha256"] and line["reason"] not in (Reason.MISSING, Reason.UNSUPPORTED):
+            failed.setdefault(failing(line), []).append(line)
+    return failed
+
+
 def quarantine(
-    before: Mapping[str, Mapping[str, Any]], failures: Iterable[Mapping[str, Any]], cured: Collection[str],
+    before: Iterable[Mapping[str, Any]], failures: Iterable[Mapping[str, Any]], cured: Callable[[Failing], bool],
 ) -> list[dict[str, Any]]:  # fmt: skip
     """Return the rows of a quarantine, sorted: one for each content that failed in three runs and has not succeeded
     since.
 
-    `before`: content → its row; `failures`: lines of a failed log with `content_sha256` and `size_bytes`, in order.
+    `before`: its rows; `failures`: as `open_failures` takes them; `cured` tells whether something has vectors by now.
     """
-    rows = {content: dict(row) for content, row in before.items() if content not in cured}
-    failed: dict[str, list[Mapping[str, Any]]] = {}
-    for line in failures:
-        if line["content_sha256"] and line["content_sha256"] not in cured:
-            failed.setdefault(line["content_sha256"], []).append(line)
-    for content, lines in failed.items():
+    rows = {about: dict(row) for row in before if not cured(about := failing(row))}
+    for about, lines in open_failures(failures).items():
         runs = {line["run_id"] for line in lines}
-        if len(runs) >= RUNS_TO_QUARANTINE or content in rows:
-            rows[content] = {
+        if not cured(about) and (len(runs) >= RUNS_TO_QUARANTINE or about in rows):
+            rows[about] = {
                 "path": lines[-1]["path"], "reason": lines[-1]["reason"], "first_seen": lines[0]["timestamp"],
                 "last_seen": lines[-1]["timestamp"], "attempts": len(runs), "size_bytes": lines[-1]["size_bytes"],
-                "content_sha256": content,
+                "content_sha256": about.content,
+                **({"embedder_digest": about.embedder, "windows": about.windows} if about.embedder else {}),
             }  # fmt: skip
-    return sorted(rows.values(), key=lambda row: (row["path"], row["content_sha256"]))
+    return sorted(rows.values(), key=lambda row: (row["path"], failing(row).content, failing(row).windows))
