@@ -31,6 +31,7 @@ _FORMATS = {"yuv": "rawvideo", "y4m": "yuv4mpegpipe", "mp4": "mp4"}
 _MODEL = re.compile(r"[A-Za-z0-9_.]+")
 _TAIL = 4000
 _TRIAL_S = 60.0
+"""Seconds that the trial of a tool may take at least, however short its calls may be."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ def tool(given: str | None, model: str, timeout_s: float, memory: Files) -> Tool
     if not name:
         raise UserError(f"{path} is no ffmpeg: -version gives {said.stdout[:80]!r}; name one: --vmaf-bin PROGRAM")
     sha256, _ = memory.file(path)
-    return Tool(path, name, sha256, _tried(Tool(path, name, sha256, "", timeout_s), model), timeout_s)
+    return Tool(path, name, sha256, _tried(Tool(path, name, sha256, "", max(timeout_s, _TRIAL_S)), model), timeout_s)
 
 
 def _tried(found: Tool, model: str) -> str:

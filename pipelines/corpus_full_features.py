@@ -29,7 +29,7 @@ from resplice.pipelines.corpus import Extraction, Output
 from resplice.pipelines.launch import Session
 from resplice.transforms import pairs
 from resplice.transforms.records import UserError
-from resplice.transforms.vmaf import FULL_FEATURES
+from resplice.transforms.vmaf import FULL_FEATURES, VMAF
 
 _MANIFEST = "netflix-full-features-manifest-v1"
 _REF, _DIS = "ref", "dis"
@@ -122,7 +122,7 @@ def publish(of: Extraction, ask: Asked, results: Sequence[tuple[Task, Any]]) -> 
         return {
             "stats": {"pairs": len(units), "pairs_selected": of.total, "pairs_failed": len(of.refused), "rows": rows},
             "features": [*FULL_FEATURES],
-            "features_unavailable": [name for name in FULL_FEATURES if rows and not values[name]],
+            "features_unavailable": [name for name in (VMAF, *FULL_FEATURES) if rows and not values[name]],
             "failed_extractors": failed,
             "extractors": {name: [*columns] for name, columns in scoring.CALLS.items()},
         }

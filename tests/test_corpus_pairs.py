@@ -238,6 +238,18 @@ def test_one_crashing_extractor_costs_its_columns_only(here: Path) -> None:
     assert (reasons["psnr"], reasons["ciede"]) == ("crashed", "engine_failed")
 
 
+def test_a_score_that_no_frame_has_is_named_as_unavailable(here: Path) -> None:
+    pair(here / "n")
+    assert features("--vmaf-bin", wrapper(here / "tool", 'case "$*" in *dis/*model=version*) exit 3;; esac')) == 0
+    assert table("n.parquet")["vmaf"].null_count == table("n.parquet").num_rows
+    assert sidecar(Path("n.parquet"))["features_unavailable"][0] == "vmaf"
+
+
+def test_a_time_too_short_for_a_call_is_not_one_for_the_trial_of_the_tool(here: Path) -> None:
+    konvid(here / "k", "a")
+    assert pairs("--timeout", "0.01") == 3 and failed() == {"a.mp4": "timeout"}
+
+
 def test_raw_frames_pair_by_number_and_stop_at_the_shorter(here: Path) -> None:
     pair(here / "n", suffix="yuv")
     distorted = next((here / "n/dis").iterdir())
