@@ -6,7 +6,7 @@ Reads   DATA_ROOT/ref/<source>_<fps>fps.yuv|y4m|mp4, DATA_ROOT/dis/<source>_<qua
 Writes  OUT, a row a frame of the shorter file; its sidecar; report.html and report.json of the run.
 Skips   extractors whose values are in the cache: the same pair, rate, size and tools.
 Refuses bad_name, no_reference, name_collision, size_unknown, size_mismatch, unreadable, no_frames, engine_failed,
-        crashed, timeout, out_of_memory, drifted. An extractor that fails costs its own columns only.
+        crashed, interrupted, timeout, out_of_memory, drifted. An extractor that fails costs its own columns only.
 Exit 3 if no pair could be made of some.
 """
 

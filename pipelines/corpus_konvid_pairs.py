@@ -6,7 +6,7 @@ Reads   KONVID_ROOT/KoNViD_1k_videos/*.mp4.
 Writes  OUT, a row a frame: key, frame_index, vif_scale0..3, adm2, motion2, vmaf; its sidecar;
         report.html and report.json of the run.
 Skips   clips whose scores are in the cache: the same content, CRF, model, features and tools.
-Refuses unreadable, no_frames, odd_size, bad_name, engine_failed, crashed, timeout, out_of_memory, drifted.
+Refuses unreadable, no_frames, odd_size, bad_name, engine_failed, crashed, interrupted, timeout, out_of_memory, drifted.
 Exit 3 if no clip could be made of some.
 """
 

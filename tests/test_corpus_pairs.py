@@ -298,6 +298,31 @@ def test_a_timeout_is_tried_again_and_what_was_computed_is_not(here: Path) -> No
     assert "vif_scale0" not in sidecar(Path("n.parquet"))["features_unavailable"]
 
 
+def test_a_killed_extractor_is_tried_again_and_a_crashed_one_is_not(here: Path) -> None:
+    pair(here / "n")
+    script = (f'[ -e {here}/now ] && {{ echo "$@" >> {here}/calls; exec {FFMPEG} "$@"; }}\n'
+              'case "$*" in *name=vif:*) kill -KILL $$;; *name=psnr:*) kill -TERM $$;; *name=ciede*) kill -SEGV $$;;\n'
+              '*name=adm:*) echo "Error: Cannot allocate memory" >&2; exit 1;; esac')  # fmt: skip
+    tool = wrapper(here / "tool", script)
+    assert features("--vmaf-bin", tool) == 0
+    reasons = {line["extractor"]: line["reason"] for line in sidecar(Path("n.parquet"))["failed_extractors"]}
+    assert {name: reasons[name] for name in ("vif", "psnr", "ciede", "adm")} == {
+        "vif": "out_of_memory", "psnr": "interrupted", "ciede": "crashed", "adm": "out_of_memory"
+    }  # fmt: skip
+    (here / "now").touch()
+    assert features("--vmaf-bin", tool) == 0
+    assert calls(here, "libvmaf=") == 3
+    reasons = {line["extractor"]: line["reason"] for line in sidecar(Path("n.parquet"))["failed_extractors"]}
+    assert reasons["ciede"] == "crashed" and not {"vif", "psnr", "adm"} & {*reasons}
+
+
+def test_a_full_disk_stops_the_run_and_blames_no_clip(here: Path) -> None:
+    konvid(here / "k", "a")
+    full = 'case "$*" in *a.mp4*libx264*) echo "x: No space left on device" >&2; exit 1;; esac'
+    assert pairs("--vmaf-bin", wrapper(here / "tool", full), "--cache-dir", "c") not in (0, 3)
+    assert not Path("k.parquet").exists() and not list(Path("c").glob("*.json"))
+
+
 def test_one_flipped_byte_of_any_input_or_output_is_found(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pair(here / "n", suffix="yuv")
     copy(Path(FFMPEG), here / "ffmpeg")
