@@ -22,7 +22,7 @@ from resplice.transforms import provenance
 from resplice.transforms.records import Reason, Refusal
 from resplice.transforms.vmaf import Columns
 
-PASSING = (Reason.TIMEOUT, Reason.OUT_OF_MEMORY, Reason.DRIFTED)
+PASSING = (Reason.TIMEOUT, Reason.OUT_OF_MEMORY, Reason.INTERRUPTED, Reason.DRIFTED)
 """Reasons that may not hold the next time."""
 
 

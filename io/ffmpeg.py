@@ -6,6 +6,7 @@ There is no ffprobe: sizes and frames come from decoding. Frames pair by number,
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import shutil
@@ -30,7 +31,11 @@ _QUIET = ("-nostdin", "-hide_banner", "-v", "error", "-xerror", "-y")
 _FORMATS = {"yuv": "rawvideo", "y4m": "yuv4mpegpipe", "mp4": "mp4"}
 _MODEL = re.compile(r"[A-Za-z0-9_.]+")
 _TAIL = 4000
+_CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGFPE, signal.SIGILL, signal.SIGBUS)
+_ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_ENDED = 255  # how ffmpeg ends when it was told to by a signal
 _TRIAL_S = 60.0
+"""Seconds that the trial of a tool may take at least, however short its calls may be."""
 
 
 @dataclass(frozen=True)
@@ -51,10 +56,15 @@ class Tool:
     def run(self, words: Sequence[str], folder: str) -> None:
         """Make one call in a folder.
 
-        Raises Refusal: engine_failed (with its last line), crashed, timeout, out_of_memory.
+        Raises Refusal: engine_failed (with its last line), crashed, interrupted, timeout, out_of_memory.
         """
         with borrowed(self.timeout_s, MEMORY_MB) as sandbox:
-            sandbox.call(_CALL, [self.path, *_QUIET, *words], folder)
+            try:
+                sandbox.call(_CALL, [self.path, *_QUIET, *words], folder)
+            except Refusal as refusal:
+                if refusal.reason == Reason.CRASHED and not refusal.detail.startswith("ffmpeg "):
+                    raise Refusal(Reason.INTERRUPTED, refusal.detail) from None  # the worker died, not ffmpeg
+                raise
 
 
 @dataclass(frozen=True)
@@ -110,7 +120,7 @@ def tool(given: str | None, model: str, timeout_s: float, memory: Files) -> Tool
     if not name:
         raise UserError(f"{path} is no ffmpeg: -version gives {said.stdout[:80]!r}; name one: --vmaf-bin PROGRAM")
     sha256, _ = memory.file(path)
-    return Tool(path, name, sha256, _tried(Tool(path, name, sha256, "", timeout_s), model), timeout_s)
+    return Tool(path, name, sha256, _tried(Tool(path, name, sha256, "", max(timeout_s, _TRIAL_S)), model), timeout_s)
 
 
 def _tried(found: Tool, model: str) -> str:
@@ -145,12 +155,29 @@ def call(words: list[str], folder: str) -> None:
         except OSError as error:
             raise Refusal(Reason.ENGINE_FAILED, f"{words[0]}: {error}") from None
         said = _last_line(told.fileno()).replace(f"{folder}/", "")
-    if done.returncode < 0:
-        with contextlib.suppress(ValueError):
-            said = f"died by {signal.Signals(-done.returncode).name}" + (f" ({said})" if said else "")
-        raise Refusal(Reason.CRASHED, f"ffmpeg {said}")
     if done.returncode:
-        raise Refusal(Reason.ENGINE_FAILED, f"ffmpeg ended with {done.returncode}: {said or 'it said nothing'}")
+        raise _failed(done.returncode, said)
+
+
+def _failed(code: int, said: str) -> Refusal:
+    """Return why a call failed, by the code it ended with and its last line; raise OSError of a full disk.
+
+    What was killed, or ran out of memory or room, may do well the next time; a crash of its own does not.
+    """
+    number = -code if code < 0 else code - 128  # as a shell tells of a program that died
+    if number == signal.SIGKILL:
+        return Refusal(Reason.OUT_OF_MEMORY, "ffmpeg died by SIGKILL, which the kernel sends when memory is short")
+    if code == 256 - errno.ENOMEM or os.strerror(errno.ENOMEM) in said:
+        return Refusal(Reason.OUT_OF_MEMORY, f"ffmpeg {said}")
+    if code == 256 - errno.ENOSPC or os.strerror(errno.ENOSPC) in said:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "the folder of temporary files")
+    if code == _ENDED or number in _ENDING:
+        return Refusal(Reason.INTERRUPTED, "ffmpeg was ended by a signal before it was done")
+    if code < 0:
+        with contextlib.suppress(ValueError):
+            said = f"died by {signal.Signals(number).name}" + (f" ({said})" if said else "")
+        return Refusal(Reason.CRASHED if number in _CRASHES else Reason.INTERRUPTED, f"ffmpeg {said}")
+    return Refusal(Reason.ENGINE_FAILED, f"ffmpeg ended with {code}: {said or 'it said nothing'}")
 
 
 def _last_line(file: int) -> str:
@@ -195,7 +222,7 @@ def encoded(found: Tool, video: Video, crf: int, folder: str) -> Video:
 def scored(found: Tool, distorted: Video, reference: Video, *, model: str = "", feature: str = "") -> vmaf.Frames:
     """Score a video against its reference with a model, or with one extractor of libvmaf, and return all frames.
 
-    Raises Refusal: engine_failed, crashed, timeout, out_of_memory.
+    Raises Refusal: engine_failed, crashed, interrupted, timeout, out_of_memory.
     """
     with scratch() as folder:
         try:

@@ -7,8 +7,8 @@ nothing; else the file is replaced as a whole, and the sidecar is written last.
 
 from __future__ import annotations
 
-import math
 import os
+import stat
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -26,35 +26,20 @@ from resplice.io.remembered import Memory
 from resplice.io.values import shown
 from resplice.pipelines import launch, report
 from resplice.pipelines.config import Resolved
+from resplice.pipelines.corpus_places import Output
 from resplice.pipelines.launch import Session
 from resplice.transforms import provenance, retry
 from resplice.transforms.records import Exit, Reason, Refusal, UserError
 
-TIMEOUT_S = 600.0
 _TOLD = 20
-
-
-@dataclass(frozen=True)
-class Output:
-    """The artifact of a command, and its sidecar."""
-
-    file: Path
-    manifest: Path
-
-    def there(self) -> dict[str, Any] | None:
-        """Return the sidecar, if the artifact is as it says."""
-        sidecar = sidecars.read(self.manifest)
-        if sidecar is None or not self.file.is_file():
-            return None
-        said = {entry.get("sha256") for entry in sidecar["run_provenance"]["outputs"].values()}
-        return sidecar if sidecars.file_digest(self.file) in said else None
 
 
 @dataclass
 class Extraction:
     """One command at work: what it makes of what, and the units that it could not make.
 
-    `settings` decide what comes out (JSON-able); `inputs` and `tool` are as the sidecar names them. `unfit` are units
+    `settings` decide what comes out (JSON-able); `inputs` and `tool` are as the sidecar names them, `cache` is where
+    results are kept. `unfit` are units
     that no work is tried on, `failed` those whose work was of no avail.
     """
 
@@ -66,6 +51,7 @@ class Extraction:
     memory: Memory
     inputs: dict[str, Any] = field(default_factory=dict)
     tool: Tool | None = None
+    cache: str | None = None
     tasks: list[Task] = field(default_factory=list)
     unfit: list[Refused] = field(default_factory=list)
     failed: list[Refused] = field(default_factory=list)
@@ -96,7 +82,9 @@ class Extraction:
             self.refuse(path.name, Refusal(Reason.UNREADABLE, f"{error.strerror}"))
 
     def file(self, path: Path) -> File:
-        """Return a file of a unit."""
+        """Return a file of a unit. Raises Refusal unreadable for a pipe, a device or a folder."""
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise Refusal(Reason.UNREADABLE, f"{path.name} is no regular file")
         return File.of(str(path), self.memory)
 
     def refuse(self, unit: str, refusal: Refusal) -> None:
@@ -114,57 +102,37 @@ class Extraction:
         )  # fmt: skip
 
 
-def output(given: str, flag: str, manifest_out: str | None) -> Output:
-    """Return the artifact that a flag names. UserError if it cannot be one."""
-    file = _file(given, flag)
-    manifest = _file(manifest_out, "--manifest-out") if manifest_out else file.with_name(file.name + sidecars.SUFFIX)
-    if manifest == file:
-        raise UserError(f"--manifest-out {manifest_out} is the output itself; name another file")
-    return Output(file, manifest)
-
-
-def _file(given: str, flag: str) -> Path:
-    if "://" in given:
-        raise UserError(f"{flag} {given}: corpora are written to local files; name one")
-    path = Path(os.path.abspath(given))  # noqa: PTH100  resolves .., and no link
-    if path.is_dir() or given.endswith("/"):
-        raise UserError(f"{flag} {given} is a folder; name a file")
-    return path
-
-
-def folder(given: str, flag: str) -> Path:
-    """Return a folder that a flag names. UserError for one that is not there."""
-    path = Path(os.path.abspath(given))  # noqa: PTH100
-    if not path.is_dir():
-        raise UserError(f"{flag} {given}: there is no such folder; name the one that you mean")
-    return path
-
-
-def timeout_s(given: float | None) -> float:
-    """Return the seconds that a call may take. UserError for what is no time."""
-    seconds = TIMEOUT_S if given is None else given
-    if not 0 < seconds < math.inf:
-        raise UserError(f"--timeout must be a number of seconds above 0, got {given}")
-    return seconds
-
-
 def run(
-    stage: str, args: Any, resolved: Resolved, beam_argv: Sequence[str], out: Output, job: Callable[[Session], None]
-) -> int:
-    """Run a command as a process of its run; without a name it has one of its output's."""
+    stage: str, args: Any, resolved: Resolved, beam_argv: Sequence[str], out: Output, root: Path,
+    settings: Mapping[str, Any], job: Callable[[Session], None],
+) -> int:  # fmt: skip
+    """Run a command as a process of its run; without a name it has one of its output, its input and its settings."""
     if args.run_id is None:
-        args = replace(args, run_id=f"{stage}-{provenance.sha256(os.fsencode(out.file))[:8]}")
+        decides = [str(out.file), str(root), dict(settings), getattr(args, "vmaf_bin", None)]
+        args = replace(args, run_id=f"{stage}-{provenance.fingerprint(decides=decides)[:8]}")
 
     def reported(session: Session) -> None:
+        _begin(session, settings)
         job(session)
         if not session.dry:
             report.write(session.context, session.seconds)
             session.say(f"report: {report.path(session.context)}")
 
-    return launch.run(stage, args, resolved, beam_argv, reported, corpus=False)
+    return launch.run(
+        stage, args, resolved, beam_argv, reported, lambda context: _clear(context, settings), corpus=False
+    )
 
 
-def begin(session: Session, settings: Mapping[str, Any]) -> None:
+def _clear(context: Context, settings: Mapping[str, Any]) -> None:
+    """Raise UserError for a setting with a secret: the record of the run masks it, but rows would show it."""
+    for name, recorded in context.run.args:
+        if isinstance(recorded, str) and settings.get(name, recorded) != recorded:
+            raise UserError(
+                f"--{name.replace('_', '-')} holds what looks like a secret, and rows would show it; leave it out"
+            )
+
+
+def _begin(session: Session, settings: Mapping[str, Any]) -> None:
     """Let the run be that of its first process: its beginning is the time that artifacts carry."""
     record = runs.load(session.context.workspace.store, session.context.run.id)
     first = record["processes"][0]["start"] if record else session.context.run.started_at
@@ -175,13 +143,17 @@ def begin(session: Session, settings: Mapping[str, Any]) -> None:
 
 def tree(of: Extraction, root: Path, *not_of_it: str | Path) -> dict[str, Any]:
     """Return the description of an input folder, without what this command writes in it, and what cannot be read."""
-    own = [Path(os.path.abspath(path)) for path in (of.out.file, of.out.manifest, *not_of_it)]  # noqa: PTH100
+    own = [*of.out.names, *(Path(os.path.abspath(path)) for path in not_of_it)]  # noqa: PTH100
     if root in own:
         raise UserError(
             f"{root} is what is read, and resplice writes there, too: name another --workspace or --cache-dir"
         )
-    left = [path.relative_to(root).as_posix() for path in (*own, *of.unreadable) if path.is_relative_to(root)]
-    return sidecars.described_folder(root, of.memory, left)
+    bases = (root, Path(os.path.realpath(root)))
+    left = {
+        path.relative_to(base).as_posix()
+        for path in (*own, *of.unreadable) for base in bases if path.is_relative_to(base)
+    }  # fmt: skip
+    return sidecars.described_folder(root, of.memory, sorted(left))
 
 
 def nothing_to_do(of: Extraction) -> bool:
@@ -244,6 +216,8 @@ def publish(of: Extraction, write: Callable[[Path], Mapping[str, Any]], schema: 
         outputs={artifact: sidecars.described_file(of.out.file)}, recipe_sha256=of.recipe, **facts,
     )  # fmt: skip
     sidecars.write_to(of.out.manifest, content)
+    if former := of.out.former():
+        former.unlink(missing_ok=True)  # of the bytes before, if not of the same
 
 
 def finish(of: Extraction, done: int, rows: int) -> None:
@@ -253,20 +227,27 @@ def finish(of: Extraction, done: int, rows: int) -> None:
     facts = {"output": str(of.out.file), "rows": rows, "units": done, "stats": sidecar.get("stats"),
              "features_unavailable": sidecar.get("features_unavailable")}  # fmt: skip
     refusals.put(context.workspace.store, f"{context.stage(of.stage)}/made.json", provenance.document(facts))
-    session.finish(of.stage, of.total, done, 0, of.refused, unit=of.unit)
     verb = "wrote" if of.changed else "as it was:"
     session.say(f"{of.stage}: {verb} {rows} rows of {done} {of.unit}s in {of.out.file}")
+    _balance(of, done)
+
+
+def show(of: Extraction, tried: bool = False) -> None:
+    """Say what a run would do, and write nothing; exit as a run would, as far as the units were tried."""
+    done = len(of.tasks) - len(of.failed)
+    what = f"would write {of.out.file} of {done} {of.unit}s" if tried else f"{done} {of.unit}s to make, not tried"
+    if nothing_to_do(of):
+        what = f"nothing to do for {done} {of.unit}s"
+    of.session.say(f"{of.stage}: {what}, {len(of.refused)} cannot be made")
+    _balance(of, done)
+
+
+def _balance(of: Extraction, done: int) -> None:
+    """Count the units, and say which could not be made; exit 3 if nothing could be made of something."""
+    of.session.finish(of.stage, of.total, done, 0, of.refused, unit=of.unit)
     for line in of.refused[:_TOLD]:
-        session.say(f"  {line.unit} {line.reason}" + (f": {line.detail}" if line.detail else ""))
+        of.session.say(f"  {line.unit} {line.reason}" + (f": {line.detail}" if line.detail else ""))
     if len(of.refused) > _TOLD:
-        session.say(f"  and {len(of.refused) - _TOLD} more, in the report and the sidecar")
+        of.session.say(f"  and {len(of.refused) - _TOLD} more, in the report and the sidecar")
     if of.refused and not done:
-        session.exit_code = Exit.INCOMPLETE
-
-
-def show(of: Extraction) -> None:
-    """Say what a run would do, and write nothing."""
-    verb = "nothing to do for" if nothing_to_do(of) else f"would write {of.out.file} of"
-    of.session.say(f"{of.stage}: {verb} {len(of.tasks)} {of.unit}s, {len(of.refused)} cannot be made")
-    for line in of.refused[:_TOLD]:
-        of.session.say(f"  {line.unit} {line.reason}: {line.detail}")
+        of.session.exit_code = Exit.INCOMPLETE

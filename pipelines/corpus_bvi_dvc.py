@@ -24,9 +24,10 @@ from resplice.io.gather import Apart, Gather, collected
 from resplice.io.progress import by_marks, marked
 from resplice.io.remembered import Memory
 from resplice.io.vmaf_logs import MOST_BYTES, STAGE, Read
-from resplice.pipelines import corpus, launch
+from resplice.pipelines import corpus, corpus_places, launch
 from resplice.pipelines.config import Resolved
-from resplice.pipelines.corpus import Extraction, Output
+from resplice.pipelines.corpus import Extraction
+from resplice.pipelines.corpus_places import Output
 from resplice.pipelines.launch import Session
 from resplice.transforms import corpus_rows, provenance
 from resplice.transforms.corpus_rows import Labels
@@ -44,37 +45,44 @@ class Asked:
 
     root: Path
     out: Output
-    args: Any
+    settings: Mapping[str, Any]
 
 
 def run(args: Any, resolved: Resolved, beam_argv: Sequence[str]) -> int:
     """Run the command."""
-    root = corpus.folder(args.cache_dir, "--cache-dir")
-    ask = Asked(root, corpus.output(args.output, "--output", args.manifest_out), args)
-    return corpus.run(STAGE, args, resolved, beam_argv, ask.out, lambda session: extract(session, ask))
+    root = corpus_places.folder(args.cache_dir, "--cache-dir")
+    settings = {name: getattr(args, name) for name in _LABELS}
+    ask = Asked(root, corpus_places.output(args.output, "--output", args.manifest_out), settings)
+    return corpus.run(STAGE, args, resolved, beam_argv, ask.out, root, settings, lambda session: extract(session, ask))
 
 
 @launch.stage(STAGE)
 def extract(session: Session, ask: Asked) -> None:
     """Find the logs, read them, write their rows."""
-    settings = {name: getattr(ask.args, name) for name in _LABELS}
-    corpus.begin(session, settings)
     memory = Memory(session.context.workspace, STAGE, str(ask.root))
-    of = Extraction(session, STAGE, "log", ask.out, settings, memory)
-    for path in sorted(ask.root.glob("*.json")):
-        if not path.name.endswith(sidecars.SUFFIX):
+    of = Extraction(session, STAGE, "log", ask.out, ask.settings, memory)
+    for path in ask.out.listed(ask.root, _is_log):
+        if path.name.endswith(".json") and not path.name.endswith(sidecars.SUFFIX):
             of.take(path, lambda name, path=path: _task(of, path))  # type: ignore[misc]
     of.inputs = {"cache_dir": corpus.tree(of, ask.root, session.context.workspace.url)}
     memory.keep()
+    run_, rows = session.context.run, list[dict[str, Any]]()
+    if due := not corpus.nothing_to_do(of):
+        rows = read(session, of, Labels(**ask.settings, run_id=run_.id, timestamp=run_.started_at))
     if session.dry:
-        corpus.show(of)
+        corpus.show(of, tried=True)
         return
-    if not corpus.nothing_to_do(of):
-        run_ = session.context.run
-        rows = read(session, of, Labels(**settings, run_id=run_.id, timestamp=run_.started_at))
+    if due:
         publish(of, rows)
     count = sum(1 for _ in ask.out.file.open("rb"))
     corpus.finish(of, count, count)
+
+
+def _is_log(name: str) -> bool:
+    try:
+        return name.endswith(".json") and bool(corpus_rows.clip(Path(name).stem))
+    except Refusal:
+        return False
 
 
 def _task(of: Extraction, path: Path) -> Task:

@@ -6,7 +6,7 @@ Reads   DATA_ROOT/ref/<source>_<fps>fps.yuv|y4m|mp4, DATA_ROOT/dis/<source>_<qua
 Writes  OUT, a row a frame of the shorter file; its sidecar; report.html and report.json of the run.
 Skips   extractors whose values are in the cache: the same pair, rate, size and tools.
 Refuses bad_name, no_reference, name_collision, size_unknown, size_mismatch, unreadable, no_frames, engine_failed,
-        crashed, timeout, out_of_memory, drifted. An extractor that fails costs its own columns only.
+        crashed, interrupted, timeout, out_of_memory, drifted. An extractor that fails costs its own columns only.
 Exit 3 if no pair could be made of some.
 """
 
@@ -23,13 +23,14 @@ from resplice.io.extracting import Result, Task
 from resplice.io.remembered import Memory
 from resplice.io.scoring import SCHEMA, STAGE, TEACHER, Score
 from resplice.io.store import Place
-from resplice.pipelines import corpus, launch
+from resplice.pipelines import corpus, corpus_places, launch
 from resplice.pipelines.config import Resolved
-from resplice.pipelines.corpus import Extraction, Output
+from resplice.pipelines.corpus import Extraction
+from resplice.pipelines.corpus_places import Output
 from resplice.pipelines.launch import Session
 from resplice.transforms import pairs
 from resplice.transforms.records import UserError
-from resplice.transforms.vmaf import FULL_FEATURES
+from resplice.transforms.vmaf import FULL_FEATURES, VMAF
 
 _MANIFEST = "netflix-full-features-manifest-v1"
 _REF, _DIS = "ref", "dis"
@@ -43,18 +44,27 @@ class Asked:
     out: Output
     args: Any
     size: tuple[int, int] | None
+    cache: Place | None
     timeout_s: float
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Return what decides what comes out."""
+        args = self.args
+        return {"codec": args.codec, "size": self.size, "max_pairs": args.max_pairs, "features": [*FULL_FEATURES]}
 
 
 def run(args: Any, resolved: Resolved, beam_argv: Sequence[str]) -> int:
     """Run the command."""
     ask = asked(args)  # what cannot be meant is told before anything is recorded
-    return corpus.run(STAGE, args, resolved, beam_argv, ask.out, lambda session: extract(session, ask))
+    return corpus.run(
+        STAGE, args, resolved, beam_argv, ask.out, ask.root, ask.settings, lambda session: extract(session, ask)
+    )
 
 
 def asked(args: Any) -> Asked:
     """Return what the flags ask for. UserError for what cannot be."""
-    root = corpus.folder(args.data_root, "--data-root")
+    root = corpus_places.folder(args.data_root, "--data-root")
     for name in (_REF, _DIS):
         if not (root / name).is_dir():
             raise UserError(
@@ -65,30 +75,32 @@ def asked(args: Any) -> Asked:
     except ValueError as error:
         raise UserError(f"--yuv-size {error}") from None
     ffmpeg.program(args.vmaf_bin)
-    return Asked(root, corpus.output(args.out, "--out", args.manifest_out), args, size, corpus.timeout_s(args.timeout))
+    out = corpus_places.output(args.out, "--out", args.manifest_out)
+    place = corpus_places.cache(args.cache_dir) if args.cache_dir else None
+    return Asked(root, out, args, size, place, corpus_places.timeout_s(args.timeout))
 
 
 @launch.stage(STAGE)
 def extract(session: Session, ask: Asked) -> None:
     """Find the pairs, compute what is not cached, write all."""
     args = ask.args
-    settings = {"codec": args.codec, "size": ask.size, "max_pairs": args.max_pairs, "features": [*FULL_FEATURES]}
-    corpus.begin(session, settings)
     memory = Memory(session.context.workspace, STAGE, str(ask.root))
-    of = Extraction(session, STAGE, "pair", ask.out, settings, memory)
+    of = Extraction(session, STAGE, "pair", ask.out, ask.settings, memory)
     of.tool = ffmpeg.tool(args.vmaf_bin, TEACHER, ask.timeout_s, memory)
-    known = pairs.references(path.name for path in (ask.root / _REF).iterdir() if path.is_file())
-    found = sorted(path for path in (ask.root / _DIS).iterdir() if path.is_file() and not path.name.startswith("."))
+    ask.out.apart(of.tool.path)
+    references = ask.out.listed(ask.root / _REF, lambda name: bool(pairs.references([name])))
+    known = pairs.references(path.name for path in references if not path.is_dir())
+    listed = ask.out.listed(ask.root / _DIS, pairs.is_distorted)
+    found = [path for path in listed if not path.is_dir() and not path.name.startswith(".")]
     session.note(f"{STAGE}: looking at {len(found[: args.max_pairs])} pairs")
     for path in found[: args.max_pairs]:
         of.take(path, lambda name: _task(of, ask, pairs.pair(name, known, ask.size is not None)))
-    place = Place(str(Path(args.cache_dir).absolute())) if args.cache_dir else session.context.workspace
-    cache = Cache(place, "" if args.cache_dir else f"cache/{STAGE}/")
-    of.inputs = {
-        "data_root": corpus.tree(of, ask.root, session.context.workspace.url, place.url),
-        "cache_dir": place.path(cache.prefix.rstrip("/")) if cache.prefix else place.url,
-        "vmaf_bin": sidecars.described_file(Path(of.tool.path)),
-    }
+    place = ask.cache or session.context.workspace
+    cache = Cache(place, "" if ask.cache else f"cache/{STAGE}/")
+    of.cache = place.path(cache.prefix.rstrip("/")) if cache.prefix else place.url
+    roots = {"data_root": ask.root, _REF: ask.root / _REF, _DIS: ask.root / _DIS}
+    of.inputs = {name: corpus.tree(of, root, session.context.workspace.url, place.url) for name, root in roots.items()}
+    of.inputs["vmaf_bin"] = sidecars.described_file(Path(of.tool.path))
     memory.keep()
     if session.dry:
         corpus.show(of)
@@ -122,8 +134,9 @@ def publish(of: Extraction, ask: Asked, results: Sequence[tuple[Task, Any]]) -> 
         return {
             "stats": {"pairs": len(units), "pairs_selected": of.total, "pairs_failed": len(of.refused), "rows": rows},
             "features": [*FULL_FEATURES],
-            "features_unavailable": [name for name in FULL_FEATURES if rows and not values[name]],
+            "features_unavailable": [name for name in (VMAF, *FULL_FEATURES) if rows and not values[name]],
             "failed_extractors": failed,
+            "cache_dir": of.cache,
             "extractors": {name: [*columns] for name, columns in scoring.CALLS.items()},
         }
 

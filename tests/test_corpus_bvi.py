@@ -120,12 +120,74 @@ def test_too_many_refused_is_3(logs: Path) -> None:
     assert run("--max-refused", "0.2") == 3 and len(rows()) == 2
 
 
-def test_a_dry_run_writes_nothing(logs: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (logs / "bad.json").write_text("{}")
-    assert run("--dry-run") == 0
+@pytest.mark.parametrize("content", [json.dumps(log()), '{"frames": [', '{"frames": []}'])
+@pytest.mark.parametrize("alone", [True, False])
+def test_a_dry_run_decides_as_the_run_and_writes_nothing(
+    logs: Path, capsys: pytest.CaptureFixture[str], content: str, alone: bool
+) -> None:
+    if alone:
+        for path in logs.iterdir():
+            path.unlink()
+    name = "bad.json" if "metrics" in content else "Torn_10x10_25fps_x.json"
+    (logs / name).write_text(content)
+    assert run("--dry-run") == (3 if alone else 0)
     assert sorted(path.name for path in logs.parent.iterdir()) == ["logs"]
     said = capsys.readouterr().out
-    assert "2 logs, 1 cannot be made" in said and "bad_name" in said
+    assert f"{0 if alone else 2} logs, 1 cannot be made" in said
+    assert run() == (3 if alone else 0)
+    (line,) = sidecar(Path("out.jsonl"))["refused"]
+    assert f"  {name} {line['reason']}: {line['detail']}" in said
+
+
+def test_a_dry_run_exits_as_the_run_where_too_much_is_refused(logs: Path) -> None:
+    (logs / "bad.json").write_text("{}")
+    assert run("--max-refused", "0.2", "--dry-run") == run("--max-refused", "0.2") == 3
+
+
+def test_an_output_among_the_logs_is_none_of_them(logs: Path) -> None:
+    made = ["corpus", "bvi-dvc", "--cache-dir", "logs", "--output", "logs/corpus.json", "--quiet"]
+    for _ in range(2):
+        assert main([*made, "--manifest-out", "logs/evidence.json"]) == 0
+        told = json.loads(Path("logs/evidence.json").read_text())
+        assert told["refused"] == [] and told["run_provenance"]["inputs"]["cache_dir"]["files"] == 2
+
+
+def test_a_log_that_a_link_leads_to_is_not_overwritten(logs: Path) -> None:
+    (logs / "Baz_480x270_25fps_x.json").rename("out.jsonl")
+    (logs / "Baz_480x270_25fps_x.json").symlink_to("../out.jsonl")
+    before = Path("out.jsonl").read_bytes()
+    assert run() == 2 and Path("out.jsonl").read_bytes() == before
+
+
+def test_a_link_as_output_stays_one_and_leads_to_the_rows(logs: Path) -> None:
+    Path("out.jsonl").symlink_to("real.jsonl")
+    assert run() == 0 and Path("out.jsonl").is_symlink() and len(rows("real.jsonl")) == 2
+    before = bytes_of()
+    assert run() == 0 and bytes_of() == before
+    assert main(["manifest", "verify", "out.jsonl.manifest.json"]) == 0
+
+
+def test_a_pipe_named_like_a_log_is_refused(logs: Path) -> None:
+    os.mkfifo(logs / "Pipe_10x10_25fps_x.json")
+    assert run() == 0
+    (line,) = sidecar(Path("out.jsonl"))["refused"]
+    assert (line["reason"], line["detail"]) == ("unreadable", "Pipe_10x10_25fps_x.json is no regular file")
+
+
+def test_a_run_without_a_name_is_that_of_its_settings(logs: Path) -> None:
+    names = []
+    for crf in ("35", "20", "35"):
+        assert run("--crf", crf) == 0
+        names.append((rows()[0]["run_id"], rows()[0]["timestamp"]))
+    assert names[0] == names[2] and names[0][0] != names[1][0] and names[0][1] < names[1][1]
+
+
+def test_a_sidecar_that_moves_leaves_none_behind(logs: Path) -> None:
+    assert run() == 0
+    (logs / "Baz_480x270_25fps_x.json").write_text(json.dumps(log(9)))
+    assert run("--manifest-out", "evidence.json") == 0
+    assert not Path("out.jsonl.manifest.json").exists()
+    assert main(["manifest", "verify", "evidence.json"]) == 0
 
 
 def test_the_sidecar_can_be_elsewhere_and_the_output_among_the_logs(logs: Path) -> None:
@@ -146,6 +208,17 @@ def test_the_sidecar_can_be_elsewhere_and_the_output_among_the_logs(logs: Path) 
         (["--cache-dir", "logs", "--output", "s3://b/o"], "written to local files"),
         (["--cache-dir", "logs", "--output", "o", "--manifest-out", "o"], "is the output itself"),
         (["--cache-dir", "logs", "--output", "o", "--workspace", "logs"], "name another --workspace"),
+        (["--cache-dir", "logs", "--output", "/dev/null"], "/dev/null is no regular file"),
+        (["--cache-dir", "logs", "--output", "o", "--manifest-out", "/dev/null"], "is no regular file"),
+        (["--cache-dir", "logs", "--output", "logs/Baz_480x270_25fps_x.json"], "is called like a file that is read"),
+        (["--cache-dir", "logs", "--output", "logs/New_480x270_25fps_x.json"], "is called like a file that is read"),
+        (["--cache-dir", "logs", "--output", "o", "--manifest-out", "logs/Baz_480x270_25fps_x.json"], "no sidecar"),
+        (["--cache-dir", "logs", "--output", "\udcff"], "--output "),
+        (["--cache-dir", "logs", "--output", "\udcff"], "\\xff: the name is not UTF-8"),
+        (["--cache-dir", "\udcff", "--output", "o"], "the name is not UTF-8"),
+        (["--cache-dir", "logs", "--output", "o", "--encoder", "api_key=SEKRIT3"], "--encoder holds what looks like"),
+        (["--cache-dir", "logs", "--output", "o", "--vmaf-model", "https://u:SEKRIT3@h/m.json"], "--vmaf-model holds"),
+        (["--cache-dir", "logs", "--output", "o", "--vmaf-model", "https://h/m?token=SEKRIT3"], "--vmaf-model holds"),
         (["--cache-dir", "logs"], "--output is missing"),
         (["--cache-dir", "logs", "--output", "o", "--crf", "x"], "crf"),
         (["--cache-dir", "logs", "--output", "o", "--preste", "fast"], "--preset"),
@@ -154,8 +227,11 @@ def test_the_sidecar_can_be_elsewhere_and_the_output_among_the_logs(logs: Path) 
 def test_what_cannot_be_meant_is_2_and_writes_nothing(
     logs: Path, capsys: pytest.CaptureFixture[str], words: list[str], told: str
 ) -> None:
+    before = {path: path.read_bytes() for path in logs.glob("*.json")}
     assert main(["corpus", "bvi-dvc", *words]) == 2
-    assert told in capsys.readouterr().err and not Path("o").exists()
+    said = capsys.readouterr().err
+    assert told in said and "SEKRIT3" not in said and not Path("o").exists()
+    assert before == {path: path.read_bytes() for path in logs.glob("*.json")} and Path("/dev/null").is_char_device()
 
 
 def test_a_folder_is_hashed_once_and_what_changed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

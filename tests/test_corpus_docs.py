@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -18,13 +19,17 @@ MANUAL = ROOT / "docs" / "corpus.md"
 
 def test_the_commands_of_the_manual_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     konvid(tmp_path / "konvid-1k", "a")
-    pair(tmp_path / "netflix", suffix="yuv")
+    pair(tmp_path / "netflix")  # they tell their size, and are small
     shell = Shell(tmp_path, monkeypatch)
     shell.play(MANUAL)
     assert [done.command.text for done in shell.done if done.code != done.command.code] == []
     (row,) = map(json.loads, (tmp_path / "bvi_dvc.jsonl").read_text("utf-8").splitlines())
     assert (row["adm2_mean"], row["vmaf_score"], row["width"]) == (0.97, 90.5, 480)
     assert json.loads((tmp_path / "bvi_dvc.intoto.json").read_text("utf-8"))["subject"]
+
+
+def test_the_size_of_the_manual_is_one_of_real_videos() -> None:
+    assert re.findall(r"--yuv-size (\d+x\d+)", MANUAL.read_text("utf-8")) == ["1920x1080"]
 
 
 def test_the_manual_names_every_key_and_column_that_it_does_not_count() -> None:

@@ -80,7 +80,7 @@ def test_each_frame_of_each_clip_is_a_row_and_a_broken_clip_is_one_failed_clip(h
     assert {key.decode() for key in made.schema.metadata} >= {"run_id", "code_version", "settings_sha256"}
     told = sidecar(Path("k.parquet"))
     assert told["schema"] == "konvid-vmaf-pairs-manifest-v1" and told["stats"]["frames"] == 11
-    assert set(told["run_provenance"]["inputs"]) == {"konvid_root", "videos_dir", "cache_dir", "vmaf_bin", "model"}
+    assert set(told["run_provenance"]["inputs"]) == {"konvid_root", "videos_dir", "vmaf_bin", "model"}
     assert {"ffmpeg", "libvmaf"} <= set(told["tools"])
     before = [Path(name).read_bytes() for name in ("k.parquet", "k.parquet.manifest.json")]
     assert pairs() == 0  # what failed is tried again, and fails in the same words
@@ -142,7 +142,7 @@ def test_without_a_cache_all_is_made_and_nothing_kept(here: Path) -> None:
     assert pairs("--no-cache", "--workspace", "w") == 0
     assert Path("k.parquet").read_bytes() == cached and not list(Path("w").glob("**/cache/**"))
     told = sidecar(Path("k.parquet"))
-    assert told["cache_enabled"] is False and told["run_provenance"]["inputs"]["cache_dir"] is None
+    assert told["cache_enabled"] is False and told["cache_dir"] is None
 
 
 def test_an_empty_folder_is_an_empty_table_of_the_whole_schema_and_failure_alone_is_3(here: Path) -> None:
@@ -192,13 +192,55 @@ def test_a_header_without_a_count_of_frames_is_no_failure(here: Path) -> None:
         (["--konvid-root", "k", "--out", "o", "--model", "vmaf_v9"], "the model vmaf_v9"),
         (["--konvid-root", "k", "--out", "o", "--model", "a:b"], "is no model"),
         (["--konvid-root", "k", "--out", "o", "--timeout", "0"], "--timeout must be"),
+        (["--konvid-root", "k", "--out", "o", "--cache-dir", "afile"], "afile is no folder"),
+        (["--konvid-root", "k", "--out", "o", "--cache-dir", "afile/c"], "afile is no folder"),
+        (["--konvid-root", "k", "--out", "o", "--cache-dir", "s3://b/p"], "--cache-dir is a URL"),
+        (["--konvid-root", "k", "--out", "k/KoNViD_1k_videos/1.mp4"], "is called like a file that is read"),
+        (["--konvid-root", "k", "--out", "tool", "--vmaf-bin", "./tool"], "name another output"),
         (["--konvid-root", "k", "--out", "o", "--no-cache", "--cache-dir", "c"], "give one of them"),
     ],
 )
 def test_what_cannot_be_meant_is_2(here: Path, capsys: pytest.CaptureFixture[str], words: list[str], told: str) -> None:
-    (here / "k/KoNViD_1k_videos").mkdir(parents=True)
+    clip = copy(Path(wrapper(here / "tool", "")), here / "k/KoNViD_1k_videos/1.mp4")
+    (here / "afile").write_text("x")
+    before = clip.read_bytes()
     assert main(["corpus", "konvid-pairs", *words]) == 2
-    assert told in capsys.readouterr().err and not Path("o").exists()
+    assert told in capsys.readouterr().err and not Path("o").exists() and not Path("s3:").exists()
+    assert clip.read_bytes() == Path("tool").read_bytes() == before
+
+
+@pytest.mark.parametrize("out", ["n/ref/Src_a_25fps.mp4", "n/dis/Src_a_40_48_100.mp4"])
+def test_a_pair_is_not_overwritten(here: Path, out: str) -> None:
+    pair(here / "n")
+    before = Path(out).read_bytes()
+    assert main(["corpus", "full-features", "--data-root", "n", "--out", out]) == 2
+    assert Path(out).read_bytes() == before
+
+
+def test_an_output_among_the_pairs_is_none_of_them_and_each_folder_is_an_input(here: Path) -> None:
+    pair(here / "elsewhere")
+    (here / "n").mkdir()
+    for name in ("ref", "dis"):
+        (here / "n" / name).symlink_to(here / "elsewhere" / name)
+    told = []
+    for _ in range(2):
+        assert main(["corpus", "full-features", "--data-root", "n", "--out", "n/dis/f.parquet", "--quiet"]) == 0
+        told.append(sidecar(Path("n/dis/f.parquet")))
+    assert told[0] == told[1] and told[0]["refused"] == []
+    inputs = told[0]["run_provenance"]["inputs"]
+    assert (inputs["data_root"]["files"], inputs["ref"]["files"], inputs["dis"]["files"]) == (0, 1, 1)
+    assert told[0]["cache_dir"].endswith("cache/full-features") and "cache_dir" not in inputs
+    assert main(["manifest", "verify", "n/dis/f.parquet.manifest.json"]) == 0
+    Path("n/ref/Src_a_25fps.mp4").write_bytes(b"")
+    assert main(["manifest", "verify", "n/dis/f.parquet.manifest.json"]) == 4
+
+
+def test_a_dry_run_tries_no_clip_and_says_so(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    konvid(here / "k", "a")
+    assert pairs("--dry-run") == 0 and "1 clips to make, not tried, 0 cannot be made" in capsys.readouterr().out
+    (here / "k/KoNViD_1k_videos/a.mp4").unlink()
+    os.mkfifo(here / "k/KoNViD_1k_videos/p.mp4")
+    assert pairs("--dry-run") == pairs() == 3
 
 
 def test_without_the_package_the_remedy_is_told(
@@ -236,6 +278,18 @@ def test_one_crashing_extractor_costs_its_columns_only(here: Path) -> None:
     assert made["vmaf"].null_count == made["psnr_hvs"].null_count == made["adm2"].null_count == 0
     reasons = {line["extractor"]: line["reason"] for line in sidecar(Path("n.parquet"))["failed_extractors"]}
     assert (reasons["psnr"], reasons["ciede"]) == ("crashed", "engine_failed")
+
+
+def test_a_score_that_no_frame_has_is_named_as_unavailable(here: Path) -> None:
+    pair(here / "n")
+    assert features("--vmaf-bin", wrapper(here / "tool", 'case "$*" in *dis/*model=version*) exit 3;; esac')) == 0
+    assert table("n.parquet")["vmaf"].null_count == table("n.parquet").num_rows
+    assert sidecar(Path("n.parquet"))["features_unavailable"][0] == "vmaf"
+
+
+def test_a_time_too_short_for_a_call_is_not_one_for_the_trial_of_the_tool(here: Path) -> None:
+    konvid(here / "k", "a")
+    assert pairs("--timeout", "0.01") == 3 and failed() == {"a.mp4": "timeout"}
 
 
 def test_raw_frames_pair_by_number_and_stop_at_the_shorter(here: Path) -> None:
@@ -284,6 +338,31 @@ def test_a_timeout_is_tried_again_and_what_was_computed_is_not(here: Path) -> No
     assert features("--vmaf-bin", slow, "--timeout", "30") == 0
     assert calls(here, "libvmaf=") == 1
     assert "vif_scale0" not in sidecar(Path("n.parquet"))["features_unavailable"]
+
+
+def test_a_killed_extractor_is_tried_again_and_a_crashed_one_is_not(here: Path) -> None:
+    pair(here / "n")
+    script = (f'[ -e {here}/now ] && {{ echo "$@" >> {here}/calls; exec {FFMPEG} "$@"; }}\n'
+              'case "$*" in *name=vif:*) kill -KILL $$;; *name=psnr:*) kill -TERM $$;; *name=ciede*) kill -SEGV $$;;\n'
+              '*name=adm:*) echo "Error: Cannot allocate memory" >&2; exit 1;; esac')  # fmt: skip
+    tool = wrapper(here / "tool", script)
+    assert features("--vmaf-bin", tool) == 0
+    reasons = {line["extractor"]: line["reason"] for line in sidecar(Path("n.parquet"))["failed_extractors"]}
+    assert {name: reasons[name] for name in ("vif", "psnr", "ciede", "adm")} == {
+        "vif": "out_of_memory", "psnr": "interrupted", "ciede": "crashed", "adm": "out_of_memory"
+    }  # fmt: skip
+    (here / "now").touch()
+    assert features("--vmaf-bin", tool) == 0
+    assert calls(here, "libvmaf=") == 3
+    reasons = {line["extractor"]: line["reason"] for line in sidecar(Path("n.parquet"))["failed_extractors"]}
+    assert reasons["ciede"] == "crashed" and not {"vif", "psnr", "adm"} & {*reasons}
+
+
+def test_a_full_disk_stops_the_run_and_blames_no_clip(here: Path) -> None:
+    konvid(here / "k", "a")
+    full = 'case "$*" in *a.mp4*libx264*) echo "x: No space left on device" >&2; exit 1;; esac'
+    assert pairs("--vmaf-bin", wrapper(here / "tool", full), "--cache-dir", "c") not in (0, 3)
+    assert not Path("k.parquet").exists() and not list(Path("c").glob("*.json"))
 
 
 def test_one_flipped_byte_of_any_input_or_output_is_found(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -36,13 +36,22 @@ def references(names: Iterable[str]) -> dict[str, list[tuple[str, str]]]:
     return dict(found)
 
 
+def _distorted(name: str) -> re.Match[str] | None:
+    stem, _, suffix = name.rpartition(".")
+    return _DISTORTED.fullmatch(stem) if suffix.lower() in FORMATS else None
+
+
+def is_distorted(name: str) -> bool:
+    """Return whether a file is named as a distorted one."""
+    return _distorted(name) is not None
+
+
 def pair(name: str, of: Mapping[str, Sequence[tuple[str, str]]], sized: bool) -> Pair:
     """Return the pair of a distorted file; `sized`: the size of raw files is known.
 
     Raises Refusal bad_name, no_reference, name_collision, size_unknown.
     """
-    stem, _, suffix = name.rpartition(".")
-    told = _DISTORTED.fullmatch(stem) if suffix.lower() in FORMATS else None
+    told = _distorted(name)
     if told is None:
         raise Refusal(
             Reason.BAD_NAME, f"a distorted file is named <source>_<quality>_<height>_<bitrate>.{'|'.join(FORMATS)}"

@@ -54,6 +54,7 @@ class Reason(StrEnum):
     UNSUPPORTED = "unsupported"
     NON_FINITE = "non_finite"
     # corpus
+    INTERRUPTED = "interrupted"
     NO_FRAMES = "no_frames"
     ODD_SIZE = "odd_size"
     SIZE_UNKNOWN = "size_unknown"
