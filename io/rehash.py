@@ -59,9 +59,9 @@ def entries(value: Any, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
             yield from entries(part, f"{name}[{number}]")
 
 
-def described_now(path: str, options: StoreOptions, without: Sequence[str] = ()) -> dict[str, Any]:
-    """Return the description of an object, a local file or a folder (`without` what is not of it) as it is now; what
-    cannot be read has `error` for a kind.
+def described_now(path: str, options: StoreOptions, without: Sequence[str] = (), ours: bool = False) -> dict[str, Any]:
+    """Return the description of an object, a local file or a folder (`without` what is not of it, `ours` if
+    resplice writes it) as it is now; what cannot be read has `error` for a kind.
     """
     place, key = _object(path, options)
     if not place.local:
@@ -72,7 +72,7 @@ def described_now(path: str, options: StoreOptions, without: Sequence[str] = ())
         there = Path(unescaped(path))  # a name that is not UTF-8, as a list of paths writes it
     try:
         if there.is_dir():
-            return sidecars.described_folder(there, without=without)
+            return sidecars.described_folder(there, without=without, ours=ours)
         if not there.is_file():
             return {"exists": there.exists(), "kind": "other" if there.exists() else "missing"}
         return {"exists": True, "kind": "file", "bytes": there.stat().st_size, "sha256": sidecars.file_digest(there)}
@@ -88,7 +88,7 @@ def _object(path: str, options: StoreOptions) -> tuple[Place, str]:
 
 def differences(name: str, said: dict[str, Any], options: StoreOptions) -> list[Difference]:
     """Return where a file or folder differs from its description; one that is gone, or of another kind, only there."""
-    now = described_now(said["path"], options, said.get("without", ()))
+    now = described_now(said["path"], options, said.get("without", ()), name.startswith("outputs."))
     wrong = [
         Difference(name, said["path"], field, said[field], now.get(field))
         for field in _COMPARED

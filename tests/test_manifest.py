@@ -164,3 +164,22 @@ def test_it_writes_nothing(root: Path) -> None:
     before = sidecars.described_folder(root)
     assert verify() == 0
     assert sidecars.described_folder(root) == before
+
+
+def test_a_tree_holds_what_is_behind_links_to_folders_and_goes_round_no_circle(tmp_path: Path) -> None:
+    (tmp_path / "real" / "deep").mkdir(parents=True)
+    (tmp_path / "real" / "deep" / "f").write_bytes(b"1")
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "link").symlink_to(tmp_path / "real")
+    (tmp_path / "real" / "up").symlink_to(tmp_path / "in")
+    (tmp_path / "real" / "self").symlink_to("self")
+    before = sidecars.described_folder(tmp_path / "in")
+    assert (before["files"], before["bytes"]) == (1, 1)
+    (tmp_path / "real" / "deep" / "f").write_bytes(b"2")
+    assert sidecars.described_folder(tmp_path / "in")["tree_sha256"] != before["tree_sha256"]
+
+
+def test_files_named_like_temporary_ones_belong_to_what_resplice_does_not_write(tmp_path: Path) -> None:
+    (tmp_path / ".resplice-tmp-x").write_bytes(b"1")
+    assert sidecars.described_folder(tmp_path)["files"] == 1
+    assert sidecars.described_folder(tmp_path, ours=True)["files"] == 0
