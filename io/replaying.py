@@ -95,10 +95,12 @@ def seed_embeddings(sidecar: Path, out: Path) -> None:
 
 
 def run(words: Sequence[str], folder: str) -> tuple[int, str]:
-    """Run a command in a folder; return its exit code and the last that it said on stderr."""
-    where = folder if folder and Path(folder).is_dir() else None
-    done = subprocess.run([sys.executable, "-m", "resplice.pipelines", *words], cwd=where, text=True, errors="replace",
-                          stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)  # fmt: skip
+    """Run a command in a folder ("": the current one), of which it imports nothing; return its exit code and the last
+    that it said on stderr.
+    """
+    done = subprocess.run([sys.executable, "-P", "-m", "resplice.pipelines", *words], cwd=folder or None, text=True,
+                          errors="replace", stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                          stderr=subprocess.PIPE)  # fmt: skip
     return done.returncode, "\n".join(done.stderr.strip().splitlines()[-_TAIL:])
 
 

@@ -105,6 +105,14 @@ def test_a_command_that_fails_or_hid_a_secret_is_told(
         assert line in capsys.readouterr().err
 
 
+def test_it_imports_nothing_of_the_folder_that_it_runs_in(run: Run, tmp_path: Path) -> None:
+    logs(tmp_path / "logs")
+    assert run(*BVI) == 0
+    (tmp_path / "statistics.py").write_text("open('executed', 'w')\n")
+    assert run("manifest", "replay", SIDECAR, "--run") == 0
+    assert not (tmp_path / "executed").exists()
+
+
 @pytest.mark.slow
 def test_corpora_of_frames_come_out_the_same_without_the_cache(run: Run, tmp_path: Path) -> None:
     konvid(tmp_path / "k", "a", "b")
