@@ -86,6 +86,11 @@ def _object(path: str, options: StoreOptions) -> tuple[Place, str]:
     return Place(root if "://" in path else ".", options=options), name
 
 
+def alike(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Return whether two descriptions tell of the same bytes, whatever their paths."""
+    return all(one.get(field) == other.get(field) for field in (*_COMPARED, "without"))
+
+
 def differences(name: str, said: dict[str, Any], options: StoreOptions) -> list[Difference]:
     """Return where a file or folder differs from its description; one that is gone, or of another kind, only there."""
     now = described_now(said["path"], options, said.get("without", ()), name.startswith("outputs."))

@@ -28,7 +28,9 @@ _STAGES = (*replaying.RECOVERY, "recover", "pack", "rollback")
 
 def run(file: str, sidecar: Mapping[str, Any], options: StoreOptions, quiet: bool) -> int:
     """Run the command of a sidecar again and compare; print what came out otherwise."""
-    words = command(sidecar)
+    words, home = command(sidecar), sidecar.get("environment", {}).get("cwd", "")
+    if home and not Path(home).is_dir():
+        raise UserError(f"the command ran in {home}, and there is no such folder: make it again to run it there")
     name = cli.command_name(words)
     with tempfile.TemporaryDirectory(prefix="resplice-replay-") as folder:
         scratch = Path(folder)
@@ -48,7 +50,7 @@ def run(file: str, sidecar: Mapping[str, Any], options: StoreOptions, quiet: boo
             raise UserError(f"resplice {name} cannot be run again by itself; the command above makes it")
         if not quiet:
             print("replay: running it in a scratch workspace ...", file=sys.stderr, flush=True)
-        code, said = replaying.run(words, sidecar.get("environment", {}).get("cwd", ""))
+        code, said = replaying.run(words, home)
         return _told(file, sidecar, sidecars.read(made), code, said, options)
 
 
@@ -61,9 +63,10 @@ def _told(
         print(f"{cell(file)}: the command does not make it now: what it reads beside the named inputs has changed")
         return Exit.CONFLICT
     found = list(replaying.compared(before, after, options))
-    for name, how in found:
+    read = [(name, how) for name, how in replaying.compared(before, after, options, "inputs") if how]
+    for name, how in (*read, *found):
         print(f"{name}: " + (f"differs in {', '.join(how)}" if how else "has other bytes and the same content"))
-    if any(how for _, how in found):
+    if read or any(how for _, how in found):
         return Exit.CONFLICT
     if not found:
         print(f"{cell(file)}: the command makes the same bytes again")
