@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,8 @@ from resplice.io.store import Place
 from resplice.transforms.paths import unescaped
 from resplice.transforms.records import UserError
 from resplice.transforms.settings import StoreOptions
+from resplice.transforms.sidecar import entries as entries
+from resplice.transforms.sidecar import flaw
 
 _COMPARED = ("exists", "kind", "bytes", "files", "sha256", "tree_sha256")
 
@@ -34,29 +36,14 @@ def load(path: str, options: StoreOptions) -> dict[str, Any]:
     try:
         place, key = _object(path, options)
         value = json.loads(Path(path).read_bytes() if place.local else place.store.read(key))
+        wrong = flaw(value)
     except FileNotFoundError:
         raise UserError(f"there is no file {path}; give a .manifest.json") from None
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} is no sidecar that can be read: {error}") from None
-    run = value.get("run_provenance") if isinstance(value, dict) else None
-    if not isinstance(run, dict) or not all(isinstance(run.get(side), dict) for side in ("inputs", "outputs")):
-        raise UserError(
-            f"{path} is no sidecar: it has no run_provenance with inputs and outputs; give a .manifest.json"
-        )
+    if wrong:
+        raise UserError(f"{path} is no sidecar: {wrong}; give a .manifest.json")
     return value  # type: ignore[no-any-return]
-
-
-def entries(value: Any, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield (place, description) of every file and folder that a part of a sidecar describes, at any depth."""
-    if isinstance(value, dict):
-        if isinstance(value.get("path"), str) and "exists" in value:
-            yield name, value
-            return
-        for key, part in value.items():
-            yield from entries(part, f"{name}.{key}")
-    elif isinstance(value, list):
-        for number, part in enumerate(value):
-            yield from entries(part, f"{name}[{number}]")
 
 
 def described_now(path: str, options: StoreOptions, without: Sequence[str] = (), ours: bool = False) -> dict[str, Any]:

@@ -34,24 +34,33 @@ def run(file: str, sidecar: Mapping[str, Any], options: StoreOptions, quiet: boo
     name = cli.command_name(words)
     with tempfile.TemporaryDirectory(prefix="resplice-replay-") as folder:
         scratch = Path(folder)
-        if name in _CORPORA:
-            words, made = _corpus(words, name, sidecar, scratch)
-        elif name == "export":
-            words, made = _export(words, sidecar, scratch)
-        elif name == settling.STAGE:
-            words, made = _documents(words, sidecar, scratch)
-        elif name == embedding.STAGE:
-            words, made = _embeddings(words, Path(file).absolute(), sidecar, scratch)
-        elif name == speaking.STAGE:
-            words, made = _audio(words, sidecar, scratch)
-        elif name in _STAGES:
-            words, made = _recovery(words, name, Path(file).absolute(), sidecar, scratch)
-        else:
-            raise UserError(f"resplice {name} cannot be run again by itself; the command above makes it")
+        try:
+            words, made = _elsewhere(words, name, Path(file).absolute(), sidecar, scratch)
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(f"{file} does not tell what running {name} again needs: {error}") from None
         if not quiet:
             print("replay: running it in a scratch workspace ...", file=sys.stderr, flush=True)
         code, said = replaying.run(words, home)
         return _told(file, sidecar, sidecars.read(made), code, said, options)
+
+
+def _elsewhere(
+    words: list[str], name: str, file: Path, sidecar: Mapping[str, Any], scratch: Path
+) -> tuple[list[str], Path]:
+    """Return a command that works in the scratch folder, and the sidecar that it will write there."""
+    if name in _CORPORA:
+        return _corpus(words, name, sidecar, scratch)
+    if name == "export":
+        return _export(words, sidecar, scratch)
+    if name == settling.STAGE:
+        return _documents(words, sidecar, scratch)
+    if name == embedding.STAGE:
+        return _embeddings(words, file, sidecar, scratch)
+    if name == speaking.STAGE:
+        return _audio(words, sidecar, scratch)
+    if name in _STAGES:
+        return _recovery(words, name, file, sidecar, scratch)
+    raise UserError(f"resplice {name} cannot be run again by itself; the command above makes it")
 
 
 def _told(

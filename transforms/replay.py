@@ -16,7 +16,7 @@ TIMES = frozenset({"at", "created_at", "timestamp", "started_at", "elapsed_s"})
 
 def command(sidecar: Mapping[str, Any]) -> list[str]:
     """Return the words behind `resplice`. UserError if one of them held a secret, which no sidecar does."""
-    words = [str(word) for word in sidecar["run_provenance"].get("argv", [])]
+    words = list(sidecar["run_provenance"].get("argv", []))
     if not words:
         raise UserError("the sidecar names no command")
     if hidden := [word for word in words if word == _HIDDEN or word.endswith(f"={_HIDDEN}") or ":***@" in word]:
