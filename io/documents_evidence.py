@@ -32,7 +32,7 @@ def write(
         "gen_roots": [sidecars.described_folder(Path(root), memory) for root in given.roots],
     }
     outputs = {
-        "documents": sidecars.described_folder(docs, memory),
+        "documents": sidecars.described_folder(docs, memory, ours=True),
         "index": _index(given.db, memory),
         "bad_list": _file(bad_list, memory),
     }

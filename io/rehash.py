@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,8 @@ from resplice.io.store import Place
 from resplice.transforms.paths import unescaped
 from resplice.transforms.records import UserError
 from resplice.transforms.settings import StoreOptions
+from resplice.transforms.sidecar import entries as entries
+from resplice.transforms.sidecar import flaw
 
 _COMPARED = ("exists", "kind", "bytes", "files", "sha256", "tree_sha256")
 
@@ -34,34 +36,19 @@ def load(path: str, options: StoreOptions) -> dict[str, Any]:
     try:
         place, key = _object(path, options)
         value = json.loads(Path(path).read_bytes() if place.local else place.store.read(key))
+        wrong = flaw(value)
     except FileNotFoundError:
         raise UserError(f"there is no file {path}; give a .manifest.json") from None
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} is no sidecar that can be read: {error}") from None
-    run = value.get("run_provenance") if isinstance(value, dict) else None
-    if not isinstance(run, dict) or not all(isinstance(run.get(side), dict) for side in ("inputs", "outputs")):
-        raise UserError(
-            f"{path} is no sidecar: it has no run_provenance with inputs and outputs; give a .manifest.json"
-        )
+    if wrong:
+        raise UserError(f"{path} is no sidecar: {wrong}; give a .manifest.json")
     return value  # type: ignore[no-any-return]
 
 
-def entries(value: Any, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield (place, description) of every file and folder that a part of a sidecar describes, at any depth."""
-    if isinstance(value, dict):
-        if isinstance(value.get("path"), str) and "exists" in value:
-            yield name, value
-            return
-        for key, part in value.items():
-            yield from entries(part, f"{name}.{key}")
-    elif isinstance(value, list):
-        for number, part in enumerate(value):
-            yield from entries(part, f"{name}[{number}]")
-
-
-def described_now(path: str, options: StoreOptions, without: Sequence[str] = ()) -> dict[str, Any]:
-    """Return the description of an object, a local file or a folder (`without` what is not of it) as it is now; what
-    cannot be read has `error` for a kind.
+def described_now(path: str, options: StoreOptions, without: Sequence[str] = (), ours: bool = False) -> dict[str, Any]:
+    """Return the description of an object, a local file or a folder (`without` what is not of it, `ours` if
+    resplice writes it) as it is now; what cannot be read has `error` for a kind.
     """
     place, key = _object(path, options)
     if not place.local:
@@ -72,7 +59,7 @@ def described_now(path: str, options: StoreOptions, without: Sequence[str] = ())
         there = Path(unescaped(path))  # a name that is not UTF-8, as a list of paths writes it
     try:
         if there.is_dir():
-            return sidecars.described_folder(there, without=without)
+            return sidecars.described_folder(there, without=without, ours=ours)
         if not there.is_file():
             return {"exists": there.exists(), "kind": "other" if there.exists() else "missing"}
         return {"exists": True, "kind": "file", "bytes": there.stat().st_size, "sha256": sidecars.file_digest(there)}
@@ -86,9 +73,14 @@ def _object(path: str, options: StoreOptions) -> tuple[Place, str]:
     return Place(root if "://" in path else ".", options=options), name
 
 
+def alike(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Return whether two descriptions tell of the same bytes, whatever their paths."""
+    return all(one.get(field) == other.get(field) for field in (*_COMPARED, "without"))
+
+
 def differences(name: str, said: dict[str, Any], options: StoreOptions) -> list[Difference]:
     """Return where a file or folder differs from its description; one that is gone, or of another kind, only there."""
-    now = described_now(said["path"], options, said.get("without", ()))
+    now = described_now(said["path"], options, said.get("without", ()), name.startswith("outputs."))
     wrong = [
         Difference(name, said["path"], field, said[field], now.get(field))
         for field in _COMPARED

@@ -95,30 +95,36 @@ def seed_embeddings(sidecar: Path, out: Path) -> None:
 
 
 def run(words: Sequence[str], folder: str) -> tuple[int, str]:
-    """Run a command in a folder; return its exit code and the last that it said on stderr."""
-    where = folder if folder and Path(folder).is_dir() else None
-    done = subprocess.run([sys.executable, "-m", "resplice.pipelines", *words], cwd=where, text=True, errors="replace",
-                          stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)  # fmt: skip
+    """Run a command in a folder ("": the current one), of which it imports nothing; return its exit code and the last
+    that it said on stderr.
+    """
+    done = subprocess.run([sys.executable, "-P", "-m", "resplice.pipelines", *words], cwd=folder or None, text=True,
+                          errors="replace", stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                          stderr=subprocess.PIPE)  # fmt: skip
     return done.returncode, "\n".join(done.stderr.strip().splitlines()[-_TAIL:])
 
 
 def compared(
-    before: Mapping[str, Any], after: Mapping[str, Any], options: StoreOptions
+    before: Mapping[str, Any], after: Mapping[str, Any], options: StoreOptions, side: str = "outputs"
 ) -> Iterator[tuple[str, list[str]]]:
-    """Yield each output of a sidecar whose bytes came out otherwise, and in what; nothing, if its content is the same
-    but for its times.
+    """Yield each output (or, by `side`, input) of a sidecar whose bytes are others now, and in what; nothing, if its
+    content is the same but for its times.
     """
-    made = dict(rehash.entries(after["run_provenance"]["outputs"], "outputs"))
-    for name, said in rehash.entries(before["run_provenance"]["outputs"], "outputs"):
-        found = made.get(name)
+    now, then = (dict(rehash.entries(sidecar["run_provenance"][side], side)) for sidecar in (after, before))
+    for name, said in then.items():
+        found = now.get(name)
         if found is None:
-            yield name, ["it was not made"]
-        elif [d for d in rehash.differences(name, {**said, "path": found["path"]}, options) if d.field != "path"]:
+            yield name, ["it was not made" if side == "outputs" else "it was not read"]
+        elif not rehash.alike(said, found) and rehash.differences(name, {**said, "path": found["path"]}, options):
             yield name, how(Path(said["path"]), Path(found["path"]))
+    for name in sorted(now.keys() - then.keys()):
+        yield name, ["it was not there before"]
 
 
 def how(before: Path, after: Path) -> list[str]:
     """Return in what two files or folders differ."""
+    if not (before.exists() and after.exists()):
+        return ["bytes"]  # one is in no local folder, or there is none
     if before.is_dir() and after.is_dir():
         return _of_folders(before, after)
     with open(before, "rb") as file:
@@ -170,9 +176,21 @@ def _of_documents(before: Path, after: Path) -> list[str]:
     sides = [[json.loads(line) for line in _documents(path)] for path in (before, after)]
     if len(sides[0]) != len(sides[1]):
         return [f"lines ({len(sides[0])} before, {len(sides[1])} now)"]
-    pairs = [(a, b) for a, b in zip(*sides, strict=True) if isinstance(a, dict) and isinstance(b, dict)]
-    wrong = {key for a, b in pairs for key in {*a, *b} if key not in TIMES and a.get(key) != b.get(key)}
+    pairs = list(zip(*sides, strict=True))
+    wrong = {key for a, b in pairs for key in {*_parts(a), *_parts(b)} if _parts(a).get(key) != _parts(b).get(key)}
+    if not wrong and any(_canonical(a) != _canonical(b) for a, b in pairs):
+        return ["bytes"]
     return [f"key {key}" for key in sorted(wrong)]
+
+
+def _parts(value: Any) -> dict[str, str]:
+    """Return the canonical text of each value of an object, without times; 1, 1.0 and true are not the same."""
+    parts = value if isinstance(value, dict) else {}
+    return {key: json.dumps(part, sort_keys=True) for key, part in parts.items() if key not in TIMES}
+
+
+def _canonical(value: Any) -> str:
+    return json.dumps(_parts(value) if isinstance(value, dict) else value, sort_keys=True)
 
 
 def _documents(path: Path) -> list[str]:

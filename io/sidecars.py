@@ -35,6 +35,7 @@ from resplice.io.trees import described_folder as described_folder
 from resplice.io.trees import file_digest as file_digest
 from resplice.transforms import provenance
 from resplice.transforms.records import Damage
+from resplice.transforms.sidecar import entries, flaw
 
 SUFFIX = ".manifest.json"
 _SCHEMA = "resplice-{kind}-manifest-v1"
@@ -140,9 +141,9 @@ def read(path: Path) -> dict[str, Any] | None:
     """Return the sidecar in a local file of any name; None if there is none that can be read."""
     try:
         sidecar = documents.parse(path.read_bytes())
-        run = sidecar["run_provenance"]
-        return sidecar if isinstance(run["inputs"], dict) and isinstance(run["outputs"], dict) else None
-    except (OSError, Damage, KeyError, TypeError):
+        made = () if flaw(sidecar) else sidecar["run_provenance"]["outputs"].values()
+        return sidecar if made and all(isinstance(each, dict | list) for each in made) else None
+    except (OSError, Damage, RecursionError):
         return None
 
 
@@ -169,9 +170,11 @@ def vouches(store: Store, artifact: str, *sha256: str) -> bool:
     A process that died between an artifact and its sidecar leaves the sidecar of the former bytes.
     """
     sidecar = load(store, artifact)
-    return sidecar is not None and set(sha256) <= {
-        output.get("sha256") for output in sidecar["run_provenance"]["outputs"].values()
-    }
+    return (
+        sidecar is not None
+        and not flaw(sidecar)
+        and set(sha256) <= {said.get("sha256") for _, said in entries(sidecar["run_provenance"]["outputs"], "outputs")}
+    )
 
 
 def load(store: Store, artifact: str) -> dict[str, Any] | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,15 +47,19 @@ def file_digest(path: str | Path) -> str:
     return sha256.hexdigest()
 
 
-def described_folder(folder: Path, memory: Files | None = None, without: Collection[str] = ()) -> dict[str, Any]:
+def described_folder(
+    folder: Path, memory: Files | None = None, without: Collection[str] = (), ours: bool = False
+) -> dict[str, Any]:
     """Return what a sidecar says of a local folder: all its regular files, as one tree.
 
     The tree is the SHA-256 over `path\\tsize\\tsha256\\n` of each file, sorted by the bytes of the relative path.
-    `without` are relative paths of files and folders in it that do not belong to it (what is made of it, say).
+    `without` are relative paths of files and folders in it that do not belong to it (what is made of it, say). `ours`:
+    resplice writes the folder, so that its temporary files do not belong to it.
     """
     memory = memory or Files()
     tree, total, files = hashlib.sha256(), 0, 0
-    for name in sorted(_files(str(folder), frozenset(without)), key=os.fsencode):
+    skipped = TEMPORARY if ours else None
+    for name in sorted(_files(str(folder), frozenset(without), skipped), key=os.fsencode):
         sha256, stat = memory.file(f"{folder}/{name}")
         tree.update(os.fsencode(name) + f"\t{stat.st_size}\t{sha256}\n".encode())
         total += stat.st_size
@@ -65,25 +69,28 @@ def described_folder(folder: Path, memory: Files | None = None, without: Collect
     return {**said, "without": sorted(without)} if without else said
 
 
-def _files(folder: str, without: frozenset[str]) -> Iterator[str]:
-    """Yield the relative paths of the regular files below a folder; links to folders are not followed."""
+def _files(folder: str, without: frozenset[str], skipped: str | None) -> Iterator[str]:
+    """Yield the relative paths of the regular files below a folder; a link that leads back up is not followed."""
     if not os.path.isdir(folder):  # noqa: PTH112
         return
-    waiting = [""]
+    waiting: list[tuple[str, frozenset[tuple[int, int]]]] = [("", frozenset())]
     while waiting:
-        inside = waiting.pop()
+        inside, above = waiting.pop()
+        stat = os.stat(f"{folder}/{inside}")  # noqa: PTH116
+        if (here := (stat.st_dev, stat.st_ino)) in above:
+            continue
         with os.scandir(f"{folder}/{inside}") as entries:
             for entry in entries:
-                if (name := inside + entry.name) in without or entry.name.startswith(TEMPORARY):
+                if (name := inside + entry.name) in without or (skipped and entry.name.startswith(skipped)):
                     continue
-                if entry.is_dir(follow_symlinks=False):
-                    waiting.append(f"{name}/")
-                elif _is_file(entry):
+                if _is(entry.is_dir):
+                    waiting.append((f"{name}/", above | {here}))
+                elif _is(entry.is_file):
                     yield name
 
 
-def _is_file(entry: os.DirEntry[str]) -> bool:
+def _is(kind: Callable[[], bool]) -> bool:
     try:
-        return entry.is_file()
-    except OSError:  # a link that leads in a circle
+        return kind()
+    except OSError:  # a link to itself
         return False

@@ -54,6 +54,13 @@ _RANGES: dict[str, tuple[str, float, float]] = {
     "embed.batch_size": (">=", 1, math.inf),
     "embed.sample_rate": (">=", 1000, 192000),
 }
+SECRET = (
+    r"(?:passw(?:or)?d|secret|token|credential|connection[_-]?string|(?:api|access|account|private)[_-]?key"
+    r"|(?<![a-z])sas(?![a-z]))[\w.-]*"
+)
+"""What the name of a secret has in it, to its end; without regard to case."""
+_SECRET = re.compile(rf"({SECRET})=.*", re.IGNORECASE | re.DOTALL)
+_SECRET_FLAG = re.compile(rf"--?[\w.-]*{SECRET}", re.IGNORECASE)
 _ROOT = re.compile(r"s3://[A-Za-z0-9][A-Za-z0-9._-]{2,254}(/.*)?", re.DOTALL)
 _USER_PASSWORD = re.compile(r"^([\w+.-]+://[^:/@]*):([^@]*)@")
 _QUERY_PASSWORD = re.compile(r"([?&](?:password|passwd|pwd|sslpassword|secret|token)=)([^&#]*)", re.IGNORECASE)
@@ -83,6 +90,20 @@ class Entry:
 def masked(text: str) -> str:
     """Return `text` with the password of a URL, if it holds one, replaced by `***`."""
     return _QUERY_PASSWORD.sub(r"\1***", _USER_PASSWORD.sub(r"\1:***@", text))
+
+
+def safe(text: str) -> str:
+    """Return an argument without what looks like a secret: the password of a URL, the value of a secret key."""
+    return _SECRET.sub(r"\1=***", masked(text))
+
+
+def safe_words(words: Iterable[str]) -> list[str]:
+    """Return the words of a command without secrets; the word behind a flag that is named like one is a secret."""
+    said, hidden = list[str](), False
+    for word in words:
+        said.append("***" if hidden and not word.startswith("--") else safe(word))
+        hidden = _SECRET_FLAG.fullmatch(word) is not None
+    return said
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

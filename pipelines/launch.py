@@ -24,7 +24,7 @@ from resplice.io.progress import Counts, Gauge, Watch
 from resplice.io.refusals import Refused, Summary
 from resplice.pipelines import checks, failures, progress
 from resplice.pipelines.config import Resolved
-from resplice.pipelines.keys import masked
+from resplice.pipelines.keys import safe, safe_words
 from resplice.pipelines.running import Servers, quiet, running
 from resplice.transforms import provenance
 from resplice.transforms.kinds import deciding
@@ -32,7 +32,6 @@ from resplice.transforms.provenance import Run
 from resplice.transforms.records import Exit, Reason, Refusal, Terminated, Unavailable, UserError
 from resplice.transforms.settings import Settings
 
-_SECRET = re.compile(r"((?:password|secret|token|api_?key)[\w.-]*)=.*", re.IGNORECASE | re.DOTALL)
 _NOT_RECORDED = ("config", "set", "quiet", "debug")
 _Stage = TypeVar("_Stage", bound=Callable[..., None])
 
@@ -262,7 +261,7 @@ def _run(command: str, args: Any, resolved: Resolved) -> Run:
         command=command,
         settings=provenance.sha256(provenance.line(settings).encode()),
         args=tuple(sorted((name.rstrip("_"), _safe(provenance.plain(value))) for name, value in values.items())),
-        argv=tuple(_safe(token) for token in sys.argv[1:]),
+        argv=tuple(safe_words(sys.argv[1:])),
         started_at=provenance.now(),
         entrypoint=str(Path(__file__).with_name("__main__.py")),
         cwd=str(Path.cwd()),
@@ -270,8 +269,7 @@ def _run(command: str, args: Any, resolved: Resolved) -> Run:
 
 
 def _safe(value: Any) -> Any:
-    """Return an argument without what looks like a secret: the password of a URL, the value of a secret key."""
-    return _SECRET.sub(r"\1=***", masked(value)) if isinstance(value, str) else value
+    return safe(value) if isinstance(value, str) else value
 
 
 def read_json(context: Context, stage: str, name: str) -> dict[str, Any]:

@@ -15,12 +15,15 @@ from functools import cache
 from types import ModuleType
 from typing import Any, NoReturn
 
-from resplice.pipelines.keys import nearest
+from resplice.pipelines.keys import SECRET, nearest
 from resplice.transforms.records import UserError
 
 FN_API = "FnApiRunner"
 _URL_PASSWORD = re.compile(r"://[^\s/@]*:[^\s@]+@")
-_SECRET = re.compile(r"secret_access_key|access_key_id|session_token|password", re.IGNORECASE)
+_SECRET = re.compile(SECRET, re.IGNORECASE)
+_SECRET_VALUE = re.compile(
+    rf"secret_access_key|access_key_id|session_token|password|{SECRET}[\"']?\s*[=:]", re.IGNORECASE
+)
 
 
 def beam_argv(tokens: Sequence[str], beam: Mapping[str, Any], workers: int, own: Iterable[str] = ()) -> list[str]:
@@ -167,14 +170,12 @@ def _tokens(parser: _Strict, key: str, value: Any, given: set[str]) -> list[str]
 
 
 def _refuse_credentials(argv: Iterable[str]) -> None:
-    """Raise UserError for an option that is a credential, and for one in the environment of workers."""
+    """Raise UserError for an option that is a credential, and for a value that holds one."""
     for token in argv:
         name, _, value = token.partition("=")
         option = name.startswith("-")
-        text = name if option else ""
-        if not option or name.startswith("--environment"):
-            text += value if option else token
-        if _SECRET.search(text) or _URL_PASSWORD.search(text):
+        text = value if option else token
+        if (option and _SECRET.search(name)) or _SECRET_VALUE.search(text) or _URL_PASSWORD.search(text):
             raise UserError(
                 f"{name if option else 'an option of Beam'} would put a credential into the job graph: leave it out "
                 "and give it by the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY), a mounted file or a role"

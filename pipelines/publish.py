@@ -106,7 +106,7 @@ def _check_export(context: Context, folder: Path, snapshot: Snapshot, there: Exp
     sidecar = sidecars.load(LocalStore(str(folder.parent)), folder.name)
     if sidecar and sidecar.get("state_sha256") == exports.state_digest(snapshot):
         said = sidecar["run_provenance"]["outputs"]["folder"]["tree_sha256"]
-        found = sidecars.described_folder(folder)["tree_sha256"]
+        found = sidecars.described_folder(folder, ours=True)["tree_sha256"]
         if said != found:
             text = f"--to {folder} was changed: tree_sha256 {found}, its sidecar says {said}; name a new folder"
             raise UserError(text, Exit.CONFLICT)
@@ -126,7 +126,7 @@ def _describe_export(context: Context, folder: Path, snapshot: Snapshot, exporte
     stats = {**asdict(exported), "snapshot": snapshot.number, "shards": len(snapshot.shards)}
     content = sidecars.content(
         context, "export", stats=stats, inputs=exports.inputs(context, snapshot),
-        outputs={"folder": sidecars.described_folder(folder)}, state_sha256=exports.state_digest(snapshot),
+        outputs={"folder": sidecars.described_folder(folder, ours=True)}, state_sha256=exports.state_digest(snapshot),
     )  # fmt: skip
     sidecars.write(LocalStore(str(folder.parent)), folder.name, content)
 

@@ -28,28 +28,39 @@ _STAGES = (*replaying.RECOVERY, "recover", "pack", "rollback")
 
 def run(file: str, sidecar: Mapping[str, Any], options: StoreOptions, quiet: bool) -> int:
     """Run the command of a sidecar again and compare; print what came out otherwise."""
-    words = command(sidecar)
+    words, home = command(sidecar), sidecar.get("environment", {}).get("cwd", "")
+    if home and not Path(home).is_dir():
+        raise UserError(f"the command ran in {home}, and there is no such folder: make it again to run it there")
     name = cli.command_name(words)
     with tempfile.TemporaryDirectory(prefix="resplice-replay-") as folder:
         scratch = Path(folder)
-        if name in _CORPORA:
-            words, made = _corpus(words, name, sidecar, scratch)
-        elif name == "export":
-            words, made = _export(words, sidecar, scratch)
-        elif name == settling.STAGE:
-            words, made = _documents(words, sidecar, scratch)
-        elif name == embedding.STAGE:
-            words, made = _embeddings(words, Path(file).absolute(), sidecar, scratch)
-        elif name == speaking.STAGE:
-            words, made = _audio(words, sidecar, scratch)
-        elif name in _STAGES:
-            words, made = _recovery(words, name, Path(file).absolute(), sidecar, scratch)
-        else:
-            raise UserError(f"resplice {name} cannot be run again by itself; the command above makes it")
+        try:
+            words, made = _elsewhere(words, name, Path(file).absolute(), sidecar, scratch)
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(f"{file} does not tell what running {name} again needs: {error}") from None
         if not quiet:
             print("replay: running it in a scratch workspace ...", file=sys.stderr, flush=True)
-        code, said = replaying.run(words, sidecar.get("environment", {}).get("cwd", ""))
+        code, said = replaying.run(words, home)
         return _told(file, sidecar, sidecars.read(made), code, said, options)
+
+
+def _elsewhere(
+    words: list[str], name: str, file: Path, sidecar: Mapping[str, Any], scratch: Path
+) -> tuple[list[str], Path]:
+    """Return a command that works in the scratch folder, and the sidecar that it will write there."""
+    if name in _CORPORA:
+        return _corpus(words, name, sidecar, scratch)
+    if name == "export":
+        return _export(words, sidecar, scratch)
+    if name == settling.STAGE:
+        return _documents(words, sidecar, scratch)
+    if name == embedding.STAGE:
+        return _embeddings(words, file, sidecar, scratch)
+    if name == speaking.STAGE:
+        return _audio(words, sidecar, scratch)
+    if name in _STAGES:
+        return _recovery(words, name, file, sidecar, scratch)
+    raise UserError(f"resplice {name} cannot be run again by itself; the command above makes it")
 
 
 def _told(
@@ -61,9 +72,10 @@ def _told(
         print(f"{cell(file)}: the command does not make it now: what it reads beside the named inputs has changed")
         return Exit.CONFLICT
     found = list(replaying.compared(before, after, options))
-    for name, how in found:
+    read = [(name, how) for name, how in replaying.compared(before, after, options, "inputs") if how]
+    for name, how in (*read, *found):
         print(f"{name}: " + (f"differs in {', '.join(how)}" if how else "has other bytes and the same content"))
-    if any(how for _, how in found):
+    if read or any(how for _, how in found):
         return Exit.CONFLICT
     if not found:
         print(f"{cell(file)}: the command makes the same bytes again")

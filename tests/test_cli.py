@@ -68,6 +68,11 @@ def job(monkeypatch: pytest.MonkeyPatch, module: str, ends: Any = 0) -> Calls:
         ("plan --run-id a --direct_num_workers x", r"invalid int value: 'x'"),
         ("plan --run-id a --runner DaskRunner", r"DaskRunner is refused: it loses sinks silently"),
         ("plan --run-id a --s3_secret_access_key x", r"--s3_secret_access_key would put a credential into the job gr"),
+        (
+            "plan --run-id a --azure_connection_string A;AccountKey=x",
+            r"--azure_connection_string would put a credential",
+        ),
+        ("plan --run-id a --labels AccountKey=x", r"would put a credential into the job graph"),
         ("plan --run-id a --set beam.runer=x", r"unknown option \[beam\] runer; the nearest is --runner"),
         ("plan --run-id a stray", r"unexpected argument stray"),
         ("status --run-id a --jsn", r"unknown option --jsn; the nearest is --json"),

@@ -144,6 +144,11 @@ def test_another_code_is_a_note_and_no_difference(root: Path, capsys: pytest.Cap
         '{"run_provenance": 3}',
         '{"run_provenance": {"inputs": {}}}',
         '{"run_provenance": {"inputs": {}, "outputs": []}}',
+        '{"run_provenance": {"inputs": {"a": {"path": "a", "exists": true, "without": 5}}, "outputs": {}}}',
+        '{"run_provenance": {"inputs": {"a": {"path": "a", "exists": true, "sha256": 5}}, "outputs": {}}}',
+        '{"run_provenance": {"inputs": {}, "outputs": {}, "argv": 5}}',
+        '{"run_provenance": {"inputs": {}, "outputs": {}}, "environment": 5}',
+        '{"run_provenance": {"inputs": {}, "outputs": {}}, "started_at": "noon"}',
     ],
 )
 def test_what_is_no_sidecar_is_usage(root: Path, capsys: pytest.CaptureFixture[str], text: str) -> None:
@@ -164,3 +169,49 @@ def test_it_writes_nothing(root: Path) -> None:
     before = sidecars.described_folder(root)
     assert verify() == 0
     assert sidecars.described_folder(root) == before
+
+
+def test_a_tree_holds_what_is_behind_links_to_folders_and_goes_round_no_circle(tmp_path: Path) -> None:
+    (tmp_path / "real" / "deep").mkdir(parents=True)
+    (tmp_path / "real" / "deep" / "f").write_bytes(b"1")
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "link").symlink_to(tmp_path / "real")
+    (tmp_path / "real" / "up").symlink_to(tmp_path / "in")
+    (tmp_path / "real" / "self").symlink_to("self")
+    before = sidecars.described_folder(tmp_path / "in")
+    assert (before["files"], before["bytes"]) == (1, 1)
+    (tmp_path / "real" / "deep" / "f").write_bytes(b"2")
+    assert sidecars.described_folder(tmp_path / "in")["tree_sha256"] != before["tree_sha256"]
+
+
+def test_files_named_like_temporary_ones_belong_to_what_resplice_does_not_write(tmp_path: Path) -> None:
+    (tmp_path / ".resplice-tmp-x").write_bytes(b"1")
+    assert sidecars.described_folder(tmp_path)["files"] == 1
+    assert sidecars.described_folder(tmp_path, ours=True)["files"] == 0
+
+
+@pytest.mark.parametrize(
+    ("outputs", "more"),
+    [
+        ({"a": "b"}, {"schema": "x"}),
+        ({"a": {"path": "a", "exists": True, "kind": "file"}}, {"schema": "x"}),
+        ({"a": {"path": "a", "exists": True, "kind": "file", "sha256": "0"}}, {}),
+    ],
+)
+@pytest.mark.parametrize("words", [("export",), ("replay", "--run")])
+def test_a_sidecar_that_tells_too_little_is_usage(
+    root: Path, capsys: pytest.CaptureFixture[str], outputs: Any, more: Any, words: tuple[str, ...]
+) -> None:
+    run = {"inputs": {}, "outputs": outputs, "argv": ["corpus", "bvi-dvc"]}
+    write(root, {**more, "run_provenance": run})
+    # what is named is not there as it says, so that replay does not come to run it
+    wanted = 4 if words[0] == "replay" and outputs["a"] != "b" else 2
+    assert main(["manifest", words[0], "out.bin.manifest.json", *words[1:]]) == wanted
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_what_is_no_sidecar_of_files_is_none_to_a_job(root: Path) -> None:
+    assert sidecars.read(root / "out.bin.manifest.json")
+    for outputs in ({"a": "b"}, {"a": {"path": "a", "exists": 1}}):
+        write(root, {"run_provenance": {"inputs": {}, "outputs": outputs}})
+        assert sidecars.read(root / "out.bin.manifest.json") is None

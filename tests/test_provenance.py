@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from resplice.pipelines.keys import safe_words
 from resplice.transforms import provenance
 from resplice.transforms.provenance import Run, document, fingerprint, jsonl, line, plain, rows_digest
 from resplice.transforms.records import Reason
@@ -144,3 +145,11 @@ def test_now_is_utc_to_the_millisecond() -> None:
 def test_parquet_files_of_a_run_carry_run_code_and_settings() -> None:
     carried = Run("r", "w", "repair", "digest", code="1").metadata()
     assert carried == {"run_id": "r", "code_version": "1", "settings_sha256": "digest"}
+
+
+def test_the_words_of_a_command_are_recorded_without_secrets() -> None:
+    words = ["--azure_connection_string", "A;AccountKey=S", "--x-sas", "S", "--set", "a.private_key=S", "--token=S"]
+    assert safe_words([*words, "A=https;AccountKey=S", "u://n:S@h", "--secret", "--run-id", "basaslt"]) == [
+        "--azure_connection_string", "***", "--x-sas", "***", "--set", "a.private_key=***", "--token=***",
+        "A=https;AccountKey=***", "u://n:***@h", "--secret", "--run-id", "basaslt",
+    ]  # fmt: skip

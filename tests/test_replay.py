@@ -105,6 +105,42 @@ def test_a_command_that_fails_or_hid_a_secret_is_told(
         assert line in capsys.readouterr().err
 
 
+def test_it_imports_nothing_of_the_folder_that_it_runs_in(run: Run, tmp_path: Path) -> None:
+    logs(tmp_path / "logs")
+    assert run(*BVI) == 0
+    (tmp_path / "statistics.py").write_text("open('executed', 'w')\n")
+    assert run("manifest", "replay", SIDECAR, "--run") == 0
+    assert not (tmp_path / "executed").exists()
+
+
+def test_a_folder_that_is_gone_is_2_and_names_it(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    logs(tmp_path / "logs")
+    monkeypatch.chdir(home)
+    words = ("--cache-dir", str(tmp_path / "logs"), "--output", str(tmp_path / "out.jsonl"))
+    assert run("corpus", "bvi-dvc", *words, "--quiet", "--workspace", str(tmp_path / "w")) == 0
+    monkeypatch.chdir(tmp_path)
+    shutil.rmtree(home)
+    assert run("manifest", "replay", SIDECAR, "--run") == 2
+    assert f"ran in {home}, and there is no such folder" in capsys.readouterr().err
+
+
+def test_other_inputs_than_then_are_told_and_4(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    logs(tmp_path / "logs")
+    shutil.copytree(tmp_path / "logs", tmp_path / "other")
+    (tmp_path / "other" / "notes.txt").write_text("of no clip")
+    assert run(*BVI) == 0
+    told = json.loads(Path(SIDECAR).read_text())
+    words = told["run_provenance"]["argv"]
+    words[words.index("logs")] = "other"
+    Path(SIDECAR).write_text(json.dumps(told))
+    assert run("manifest", "replay", SIDECAR, "--run") == 4
+    assert "inputs.cache_dir: differs in 1 files, the first notes.txt\n" in capsys.readouterr().out
+
+
 @pytest.mark.slow
 def test_corpora_of_frames_come_out_the_same_without_the_cache(run: Run, tmp_path: Path) -> None:
     konvid(tmp_path / "k", "a", "b")
@@ -209,6 +245,23 @@ def test_in_what_two_artifacts_differ_is_told_by_their_kind(tmp_path: Path) -> N
     assert how[".bin"] == ["bytes (2 before, 2 now)"] and how[""] == ["1 files, the first f"]
     (tmp_path / "c.json").write_text(json.dumps({"at": "other", "score": 1.0}))
     assert replaying.how(tmp_path / "a.json", tmp_path / "c.json") == []
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        ('{"a": 35}', '{"a": 35.0}', ["key a"]),
+        ('{"a": [false]}', '{"a": [0]}', ["key a"]),
+        ('{"a": null}', "{}", ["key a"]),
+        ("[1, 2]", "[1, 3]", ["bytes"]),
+        ('{"a": 1}\n7\n', '{"a": 1}\n8\n', ["bytes"]),
+        ('{"a": 1, "at": 2}', '{"at": 3,"a":1}', []),
+    ],
+)
+def test_values_of_other_kinds_are_other_values(tmp_path: Path, before: str, after: str, told: list[str]) -> None:
+    for name, text in (("a", before), ("b", after)):
+        (tmp_path / name).write_text(text)
+    assert replaying.how(tmp_path / "a", tmp_path / "b") == told
 
 
 def test_embeddings_come_out_again_beside_those_of_before_and_a_flipped_byte_is_found(

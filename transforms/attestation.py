@@ -24,6 +24,8 @@ Described = tuple[str, Mapping[str, Any]]
 
 def statement(sidecar: Mapping[str, Any], inputs: Iterable[Described], outputs: Iterable[Described]) -> dict[str, Any]:
     """Return the statement about the outputs of a sidecar; both sides are (place in the sidecar, description)."""
+    if "schema" not in sidecar:
+        raise UserError("the sidecar names no schema: it cannot be told what was made")
     subjects = [descriptor(name, said) for name, said in outputs if said.get("exists")]
     if not subjects:
         raise UserError("the sidecar names no output that was there: nothing can be said of it")
@@ -40,6 +42,8 @@ def statement(sidecar: Mapping[str, Any], inputs: Iterable[Described], outputs: 
 
 def descriptor(name: str, said: Mapping[str, Any]) -> dict[str, Any]:
     """Return the ResourceDescriptor of a file or a folder."""
+    if not said.keys() & {"sha256", "tree_sha256"}:
+        raise UserError(f"the sidecar tells no digest of {name} {said['path']}: nothing can be said of it")
     digest = {"sha256": said["sha256"]} if "sha256" in said else {TREE: said["tree_sha256"]}
     rest = {key: said[key] for key in ("kind", "bytes", "files") if key in said}
     return {"name": name, "uri": _uri(said["path"]), "digest": digest, "annotations": rest}

@@ -9,17 +9,17 @@ from typing import Any
 from resplice.transforms.records import UserError
 
 _WORKSPACE = "corpus.workspace="
-_HIDDEN = "=***"
+_HIDDEN = "***"
 TIMES = frozenset({"at", "created_at", "timestamp", "started_at", "elapsed_s"})
 """Names of values that tell when something was made."""
 
 
 def command(sidecar: Mapping[str, Any]) -> list[str]:
     """Return the words behind `resplice`. UserError if one of them held a secret, which no sidecar does."""
-    words = [str(word) for word in sidecar["run_provenance"].get("argv", [])]
+    words = list(sidecar["run_provenance"].get("argv", []))
     if not words:
         raise UserError("the sidecar names no command")
-    if hidden := [word for word in words if word.endswith(_HIDDEN) or ":***@" in word]:
+    if hidden := [word for word in words if word == _HIDDEN or word.endswith(f"={_HIDDEN}") or ":***@" in word]:
         raise UserError(f"the command had a secret that no sidecar holds: {hidden[0]}; give it in the environment")
     return words
 
