@@ -16,6 +16,7 @@ import speaking
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from resplice.io.audio import decode, encode
 from resplice.io.loudness import Loudness
 from resplice.io.snr import Snr
 from resplice.io.vad import Vad
@@ -208,6 +209,16 @@ def test_an_offset_and_the_width_of_samples_change_nothing() -> None:
     base = Snr().measure(samples, 16000, {})["snr_db"]
     assert Snr().measure(samples + 900, 16000, {})["snr_db"] == pytest.approx(base, abs=0.2)
     assert Snr().measure(samples.astype(np.int32) << 16, 16000, {})["snr_db"] == pytest.approx(base, abs=0.1)
+
+
+def test_the_bits_of_a_file_change_nothing_but_what_they_cut_off() -> None:
+    random = np.random.default_rng(3)
+    samples = mixed(4 * random.gamma(wada.SHAPE, 1, 100_000) * random.choice([-1, 1], 100_000), 10)
+    base = Snr().measure(samples, 16000, {})["snr_db"]
+    eight = decode(encode(np.round(samples / 256).astype(np.int16) << 8, 16000, 8)).samples
+    assert Snr().measure(eight, 16000, {})["snr_db"] == pytest.approx(base, abs=1)
+    wide = decode(encode(samples.astype(np.int32) << 16, 16000, 24)).samples
+    assert Snr().measure(wide, 16000, {}) == Snr().measure(samples, 16000, {})
 
 
 # Settings and decisions

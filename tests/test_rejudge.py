@@ -138,7 +138,7 @@ def test_an_engine_without_stored_measures_leaves_errors_that_validate_then_judg
     assert again("validate", *MARGIN, WITH_SNR) == 0
     judged = [row for row in again.results() if row["engine"] == "snr"]
     assert {row["segment_file"] for row in doubts} == {row["segment_file"] for row in judged}
-    assert {tuple(row["engine_versions"]) for row in judged} == {("signal 1", "snr 1")}
+    assert {tuple(row["engine_versions"]) for row in judged} == {("signal 1", "snr 2")}
     assert again("validate", "--rejudge", *MARGIN, WITH_SNR, "--set=validate.snr.snr_low=101") == 0
     assert {row["status"] for row in again.results() if row["engine"] == "snr"} == {"failed"}
     facts = report(again)["results"]
