@@ -54,6 +54,20 @@ def test_judging_again_is_judging_anew_to_the_byte_and_validate_has_nothing_more
     assert again("validate", "--rejudge") == 0 and shards(again) == before
 
 
+def test_an_engine_before_signal_hides_no_neighbour_and_judging_again_is_judging_anew(
+    again: Corpus, tmp_path: Path
+) -> None:
+    first, other = '--set=validate.engines=["snr", "signal"]', "--set=validate.snr.snr_low=20"
+    assert again("validate", first) == 0
+    rows = again.results()
+    assert "snr" in {row["engine"] for row in rows}
+    assert all(row["pcm_md5"] for row in rows if "undecodable" not in row["reasons"])
+    shutil.copytree(again.workspace, tmp_path / "anew")
+    anew = Corpus(again.folder, tmp_path / "anew")
+    assert again("validate", "--rejudge", first, other) == anew("validate", first, other) == 0
+    assert shards(again) == shards(anew)
+
+
 def test_merge_publishes_what_was_decided_again(again: Corpus) -> None:
     before = again.json("verify/coverage.json")
     assert [again("validate", "--rejudge", NEW), again("merge"), again("verify")] == [0, 0, 0]
