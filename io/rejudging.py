@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from resplice.io import ledger, refusals, shards, sidecars
 from resplice.io.context import Context
+from resplice.io.costs import skipping
 from resplice.io.engines import ChainSpec, asked_of
 from resplice.io.judging import Prints, shard_key
 from resplice.io.ledger import Entry
@@ -135,6 +136,7 @@ class Rejudge:
         print_ = prints.of(before.inputs["tar"][1], video)
         counts = {key: value for key, value in before.counts.items() if key not in ("passed", "failed", "error")}
         counts |= statuses.get(video.video_id, Counter())
+        counts = skipping(counts, self._context.settings.validate.engines, self._chain.names)
         if (print_, counts) == (before.fingerprint, before.counts):
             return before
         return replace(before, fingerprint=print_, counts=counts, seq=self._context.run.seq, at=provenance.now())

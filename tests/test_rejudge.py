@@ -184,9 +184,20 @@ def test_a_missing_engine_is_skipped_and_told_and_passes_nothing(
     assert "engine loudness is not installed: skipped (pip install 'resplice[loudness]')" in capsys.readouterr().out
     doubts = [row for row in again.results() if row["reasons"] == ["engine_failed"]]
     assert doubts and {row["status"] for row in doubts} == {"error"}
-    assert again("report", both) == 0
-    assert again.json("report.json")["results"]["skipped"] == ["loudness"]
+    assert report(again)["results"]["skipped"] == ["loudness"]
     assert "nothing passed by it: loudness" in again.path("report.html").read_text("utf-8")
+
+
+def test_the_report_tells_who_was_missing_at_judging_also_where_no_verdict_changed(
+    again: Corpus, without_pyloudnorm: None
+) -> None:
+    both = '--set=validate.engines=["signal", "loudness"]'
+    assert again("validate", both) == 0
+    engines._factory.cache_clear()
+    sys.modules.pop("pyloudnorm")
+    assert again("report", both) == 0 and again.json("report.json")["results"]["skipped"] == ["loudness"]
+    assert again("validate", both) == 0
+    assert report(again)["results"]["skipped"] == []
 
 
 def test_any_number_of_workers_gives_the_same_shards(planned: Planned, tmp_path: Path) -> None:

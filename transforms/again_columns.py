@@ -185,7 +185,7 @@ def _as_before(shard: Shard, verdicts: Verdicts, names: Sequence[str]) -> Bools:
     status = np.where(held[:, width - 1], _ERROR, np.where(held[:, : width - 1].any(axis=1), _FAILED, _PASSED))
     engine = pa.array(names).take(pa.array(verdicts.engine))
     engines = pc.fill_null(pc.equal(engine, shard._column("engine").cast(pa.string())), False)
-    same = verdicts.lacking & (status == shard.alone) & np.asarray(engines)
+    same: Bools = verdicts.lacking & (status == shard.alone) & np.asarray(engines)
     same &= held.sum(axis=1) == np.bincount(shard.own[0], minlength=shard.count)
     for number, reason in enumerate(verdicts.reasons[:width]):
         same &= held[:, number] == shard.has(reason)
