@@ -231,6 +231,19 @@ def test_a_sweep_counts_what_judging_again_then_fails(again: Corpus, capsys: pyt
     assert counts[14.0][:2] == [str(len(failed)), str(low)] != counts[12.0][:2]
 
 
+def test_a_chain_of_missing_engines_alone_is_told(
+    again: Corpus, without_pyloudnorm: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert again("validate", "--rejudge", '--set=validate.engines=["loudness"]') == 2
+    assert "['loudness']: none of them can be used" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("how", ["--rejudge", "--sweep=snr_low=1:2:1"])
+def test_a_chain_that_passes_nothing_is_told(recovered: Corpus, capsys: pytest.CaptureFixture[str], how: str) -> None:
+    assert recovered("validate", how, WITH_SNR, "--set=validate.snr.passes=false") == 2
+    assert "snr is the last of [validate] engines" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("sweep", "message"),
     [
