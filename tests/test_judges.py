@@ -72,6 +72,19 @@ def test_the_integrated_loudness_of_tech_3341_is_minus_23(case: str) -> None:
     assert loudness(TECH_3341[case])["loudness_lufs"] == pytest.approx(-23.0, abs=0.1)
 
 
+@pytest.mark.parametrize("rate", [11_025, 22_050, 48_000])
+def test_an_incomplete_block_at_the_end_does_not_count(rate: int) -> None:
+    whole = pcm(tone(-23.0, 1.0, rate=rate))
+    loud = pcm(tone(-3.0, 0.09, rate=rate))
+    assert loudness(np.concatenate([whole, loud]), rate)["loudness_lufs"] == loudness(whole, rate)["loudness_lufs"]
+
+
+def test_the_back_channels_of_four_weigh_as_those_of_five() -> None:
+    silent, front, back = np.zeros(2 * RATE), tone(-20, 2), tone(-26, 2)
+    four, five = pcm(front, front, back, back), pcm(front, front, silent, back, back)
+    assert loudness(four)["loudness_lufs"] == loudness(five)["loudness_lufs"]
+
+
 def test_case_2_of_tech_3341_is_minus_33() -> None:
     assert loudness(stereo((-33.0, 20.0)))["loudness_lufs"] == pytest.approx(-33.0, abs=0.1)
 
