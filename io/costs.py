@@ -1,4 +1,7 @@
-"""What judging cost: the seconds of each engine and how many segments it was asked about, in the ledger's counts."""
+"""What judging cost: the seconds of each engine and how many segments it was asked about, in the ledger's counts.
+
+The engines that were missing where it was judged are told there, too: they were skipped.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from resplice.io.ledger import Entry
 
 ASKED, SECONDS = "asked:", "engine_s:"
+SKIPPED = "skipped:"
 
 
 class Spent:
@@ -32,3 +36,15 @@ def total(entries: Iterable[Entry]) -> dict[str, dict[str, float]]:
                     line = found.setdefault(key.removeprefix(prefix), {"asked": 0, "seconds": 0.0})
                     line[field] = round(line[field] + value, 6)
     return dict(sorted(found.items()))
+
+
+def skipping(before: Mapping[str, float], engines: Iterable[str], chain: Iterable[str]) -> dict[str, float]:
+    """Return counts that say which of the engines wanted are not in the chain, in place of what they said of that."""
+    there = set(chain)
+    missing = {SKIPPED + name: 1.0 for name in engines if name not in there}
+    return {**{key: value for key, value in before.items() if not key.startswith(SKIPPED)}, **missing}
+
+
+def skipped(entries: Iterable[Entry]) -> list[str]:
+    """Return the engines that were missing where some videos were judged, sorted."""
+    return sorted({key.removeprefix(SKIPPED) for e in entries for key in e.counts if key.startswith(SKIPPED)})

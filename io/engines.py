@@ -110,8 +110,13 @@ def missing(names: Sequence[str]) -> list[str]:
     gone = [name for name in names if absent(name)]
     if names and len(gone) < len(names):
         return gone
+    raise unusable(names)
+
+
+def unusable(names: Sequence[str]) -> UserError:
+    """Return the error of a chain none of whose engines can be used."""
     there = ", ".join(sorted({e.name for e in metadata.entry_points(group=GROUP) if usable(e.name)})) or "none"
-    raise UserError(
+    return UserError(
         f"[validate] engines = {list(names)}: none of them can be used; those that can: {there}.\n"
         f"Name one of these, or install what provides the engine (its extra, e.g. resplice[{[*names, 'NAME'][0]}])."
     )
@@ -139,13 +144,18 @@ def absent(name: str) -> bool:
 def chain_of(validate: Validate) -> tuple[ChainSpec, list[str]]:
     """Return the chain that `[validate]` asks for, without its missing engines, and the names of these (skipped)."""
     skipped = missing(validate.engines)
+    check_end(validate)
+    return asked_of(validate, [name for name in validate.engines if name not in skipped]), skipped
+
+
+def check_end(validate: Validate) -> None:
+    """Raise UserError if the last engine passes nothing."""
     last, given = validate.engines[-1], dict(validate.engine_settings)
     if last in KINDS and dict(given.get(last, ())).get("passes") is False:
         raise UserError(
             f"[validate.{last}] passes = false, and {last} is the last of [validate] engines: no segment could pass; "
             "leave that out, or name another engine behind it"
         )
-    return asked_of(validate, [name for name in validate.engines if name not in skipped]), skipped
 
 
 def asked_of(validate: Validate, names: Sequence[str]) -> ChainSpec:

@@ -10,7 +10,7 @@ from typing import Any
 
 from resplice.io import asking, ledger, refusals, results, sidecars
 from resplice.io.context import Context
-from resplice.io.costs import Spent
+from resplice.io.costs import Spent, skipping
 from resplice.io.engines import ChainSpec, Judged
 from resplice.io.inventory import read_names
 from resplice.io.ledger import Entry, remembered
@@ -152,7 +152,10 @@ class Judge:
         unchanged = before is not None and before.fingerprint == print_ and former is not None
         known = {row["segment_file"]: row for row in former or []} if unchanged else {}
         if before and unchanged and not any(result_again(r["status"], retry) for r in known.values()):
-            return before, list(known.values())
+            skipping = self._skipping(before.counts)
+            same = skipping == before.counts
+            entry = before if same else replace(before, counts=skipping, seq=self._context.run.seq)
+            return entry, list(known.values())
         kept = {name: row for name, row in known.items() if not result_again(row["status"], retry)}
         spent = Spent(before.counts if before and unchanged else {})
         made = self._segments(video, rows, names, source, kept, spent)
@@ -163,8 +166,11 @@ class Judge:
         for row in made:
             counts[row["status"]] = counts.get(row["status"], 0) + 1
         entry = Entry(video.video_id, "done", print_, self._context.run.seq, at=provenance.now(), inputs=inputs,
-                      counts=counts)  # fmt: skip
+                      counts=self._skipping(counts))  # fmt: skip
         return entry, made
+
+    def _skipping(self, counts: Mapping[str, float]) -> dict[str, float]:
+        return skipping(counts, self._context.settings.validate.engines, self._chain.names)
 
     @contextmanager
     def source(

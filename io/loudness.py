@@ -17,7 +17,8 @@ from resplice.transforms.signal import FLOOR_DBFS, Measures, Samples
 FLOOR_LUFS = -70.0
 """The absolute gate of BS.1770: below it nothing is loud."""
 OVERSAMPLED = 4
-_BLOCK_S = 0.4
+_BLOCK_S, _HOP_S = 0.4, 0.1
+_QUADRO = 4  # front left and right, back left and right
 _CHUNK = 1 << 16  # frames resampled at a time
 
 
@@ -29,6 +30,7 @@ class Loudness(Measuring):
     """
 
     kind = LOUDNESS
+    revision = 2
     packages = ("pyloudnorm", "soxr")
 
     def measure(self, samples: Samples, rate: int, row: Mapping[str, Any]) -> Measures:
@@ -40,9 +42,21 @@ def integrated(samples: Samples, rate: int) -> float | None:
     """Return the gated loudness in LUFS, at least -70; None if the segment is shorter than one block."""
     if len(samples) < _BLOCK_S * rate:
         return None
-    level = samples / full_scale(samples)
+    level = _placed(_whole_blocks(samples, rate)) / full_scale(samples)
     loudness = float(pyloudnorm.Meter(rate).integrated_loudness(level))
     return max(loudness, FLOOR_LUFS) if loudness == loudness else FLOOR_LUFS
+
+
+def _whole_blocks(samples: Samples, rate: int) -> Samples:
+    """Return samples without the incomplete block at the end, which BS.1770-4 leaves out and pyloudnorm may round up."""
+    block, hop = _BLOCK_S * rate, _HOP_S * rate
+    further = math.floor((len(samples) - block) / hop + 1e-9)
+    return samples[: math.ceil(block + further * hop - 1e-6)]
+
+
+def _placed(samples: Samples) -> Samples:
+    """Return channels in the order of pyloudnorm, whose third is the centre: the four of a FLAC have none."""
+    return np.insert(samples, 2, 0, axis=1) if samples.shape[1] == _QUADRO else samples
 
 
 def true_peak(samples: Samples, rate: int) -> float:

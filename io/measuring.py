@@ -23,6 +23,8 @@ class Measuring:
     kind: ClassVar[Kind]
     packages: ClassVar[tuple[str, ...]] = ()
     """Distributions that make the measures: their versions are part of the engine's."""
+    revision: ClassVar[int] = 1
+    """Grows when the same audio gets other measures."""
 
     def __init__(self, **settings: Any) -> None:
         self.kind.check(settings)
@@ -37,7 +39,9 @@ class Measuring:
     @cached_property
     def version(self) -> str:
         """Return the version of the measures: ours, and those of the packages that make them."""
-        return "; ".join(["1", *(f"{name} {importlib.metadata.version(name)}" for name in self.packages)])
+        return "; ".join(
+            [str(self.revision), *(f"{name} {importlib.metadata.version(name)}" for name in self.packages)]
+        )
 
     def measure(self, samples: Samples, rate: int, row: Mapping[str, Any]) -> Measures:
         """Return the measures of one segment; None for one that it does not have."""

@@ -11,7 +11,8 @@ import pyarrow as pa
 
 from resplice.io import ledger, refusals, shards, sidecars
 from resplice.io.context import Context
-from resplice.io.engines import ChainSpec, asked_of
+from resplice.io.costs import skipping
+from resplice.io.engines import ChainSpec, asked_of, check_end, unusable
 from resplice.io.judging import Prints, shard_key
 from resplice.io.ledger import Entry
 from resplice.io.store import Store, mapped
@@ -30,14 +31,17 @@ def chain_again(validate: Validate, stored: Mapping[str, str], skipped: Sequence
     """Return the chain that decides again, and the engines left out: not installed, and without stored measures.
 
     `stored` are the engines (with versions) that measured, `skipped` those that are not installed. UserError for an
-    engine of others, whose decisions resplice does not know, and for a wrong setting.
+    engine of others, whose decisions resplice does not know, for a wrong setting, and for a chain that decides nothing.
     """
     if foreign := [name for name in validate.engines if name not in KINDS]:
         raise UserError(
             f"engine {foreign[0]} decides by itself, so that stored measures cannot be judged again (known are "
             f"{', '.join(KINDS)}): leave it out of [validate] engines, or judge anew by `resplice validate`"
         )
+    check_end(validate)
     spec = asked_of(validate, [name for name in validate.engines if name in stored or name not in skipped])
+    if not spec.engines:
+        raise unusable(validate.engines)
     for name, settings in spec.engines:
         KINDS[name].check(dict(settings))
     return spec, [name for name in skipped if name not in stored]
@@ -135,6 +139,7 @@ class Rejudge:
         print_ = prints.of(before.inputs["tar"][1], video)
         counts = {key: value for key, value in before.counts.items() if key not in ("passed", "failed", "error")}
         counts |= statuses.get(video.video_id, Counter())
+        counts = skipping(counts, self._context.settings.validate.engines, self._chain.names)
         if (print_, counts) == (before.fingerprint, before.counts):
             return before
         return replace(before, fingerprint=print_, counts=counts, seq=self._context.run.seq, at=provenance.now())

@@ -11,7 +11,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from resplice.io import costs, ledger, refusals, runs, runstate, shards
-from resplice.io import engines as engines_
 from resplice.io.context import Context
 from resplice.io.gather import gathered
 from resplice.io.refusals import Refused
@@ -149,7 +148,7 @@ def _results(context: Context, work: Sequence[Planned]) -> dict[str, Any] | None
         "reasons": dict(sorted(reasons.items())),
         "engines": dict(sorted(engines.items())),
         "costs": costs.total(entry for video in work if (entry := entries.get(video.video_id))),
-        "skipped": [name for name in context.settings.validate.engines if not engines_.usable(name)],
+        "skipped": costs.skipped(entry for video in work if (entry := entries.get(video.video_id))),
         "hours": round(seconds / 3600, 4),
         "distributions": [asdict(histogram) for histogram in drawn],
     }

@@ -165,6 +165,17 @@ def test_a_verdict_follows_from_the_new_thresholds_alone(
         assert tuple(found[0][key] for key in ("status", "reasons", "engine", "attempts", "detail")) == verdict
 
 
+def test_a_row_whose_first_engine_raised_keeps_what_was_told_of_it() -> None:
+    told = {"attempts": 2, "detail": "snr: error, ValueError: no"}
+    quiet = {"status": "failed", "reasons": ["too_quiet"], "rms_dbfs": -60.0}
+    lost = {"status": "error", "reasons": ["engine_failed"], "engine": "signal", "rms_dbfs": -45.0}
+    rows = [row("v", 1, **told), row("v", 2, **told, **quiet), row("v", 3, **told, **lost)]
+    asked = chain("snr", "signal", margin_too_quiet_dbfs=1.0)
+    assert by_column(rows, asked) == by_row(rows, asked) == table(rows).to_pylist()
+    other = by_column(rows, chain("snr", "signal", too_quiet_dbfs=-70.0))
+    assert [one["detail"] for one in other] == [told["detail"], "snr: not measured", "snr: not measured"]
+
+
 def test_what_no_engine_measured_keeps_its_verdict() -> None:
     lost = row("v", 1, (), status="error", reasons=["timeout"], detail="no answer", engine="", attempts=2)
     broken = row("v", 2, (), status="failed", reasons=["undecodable"], detail="flac_header: no", attempts=1)

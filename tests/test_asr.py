@@ -61,6 +61,26 @@ def test_a_text_that_moved_by_a_word_is_found_at_its_edges(model: str, text: str
     assert (status, found) == ("failed", reasons)
 
 
+@pytest.mark.parametrize(("word", "rate"), [("I ", 4 / 12), ("he ", 6 / 12), ("then ", 10 / 12)])
+def test_a_short_word_too_many_or_too_few_at_an_edge_is_found_by_default(word: str, rate: float) -> None:
+    said = "walked along the river bank"
+    for text, heard in ((word + said, said), (said, word + said)):
+        found = agreement(text, heard)
+        assert found["cer_start"] == pytest.approx(rate, abs=0.01)
+        assert "cer_start_high" in Asr.kind.decider({}).decide(found)[1]
+
+
+def test_an_edge_that_ends_with_a_space_has_12_characters_too() -> None:
+    assert agreement("the old dog walked", "the old dogs walked")["cer_start"] == 1 / 12
+
+
+def test_the_version_says_what_computes(model: str) -> None:
+    import onnxruntime
+
+    assert f"; onnxruntime {onnxruntime.__version__} CPUExecutionProvider; model " in Asr(model=model).version
+    assert "; soxr " in Asr(model=model).version
+
+
 def test_no_text_agrees_with_silence_alone(model: str) -> None:
     assert Asr(model=model).measure(tonespeech.say(SAID), 16000, {})["wer"] == 1.0
     assert agreement("", "") == {"wer": 0.0, "cer": 0.0, "cer_start": 0.0, "cer_end": 0.0, "asr_text": ""}

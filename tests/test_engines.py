@@ -125,6 +125,13 @@ def test_a_decision_ends_the_chain(status: str) -> None:
     assert (verdict.status, verdict.engine, verdict.attempts, verdict.detail) == (status, "scripted", 1, "")
 
 
+def test_signal_measures_what_another_engine_decided_for_the_sake_of_the_neighbours() -> None:
+    first = judged(("scripted", says("passed", score=0.5)), "signal", row={})
+    assert (first.status, first.reasons, first.engine, first.attempts) == ("passed", (), "scripted", 1)
+    assert first.asked == ("scripted", "signal")
+    assert {"score", *MEASURES} == set(first.measures)
+
+
 def test_unsure_by_every_engine_is_an_error_with_the_measures_of_all() -> None:
     verdict = judged(("scripted", says("unsure", a=1)), ("other", says("unsure", b=2)))
     assert verdict == Judged("error", ("engine_failed",), "other", 2, {"a": 1, "b": 2}, "unsure by every engine")

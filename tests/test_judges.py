@@ -16,6 +16,7 @@ import speaking
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from resplice.io.audio import decode, encode
 from resplice.io.loudness import Loudness
 from resplice.io.snr import Snr
 from resplice.io.vad import Vad
@@ -69,6 +70,19 @@ TECH_3341 = {
 @pytest.mark.parametrize("case", TECH_3341)
 def test_the_integrated_loudness_of_tech_3341_is_minus_23(case: str) -> None:
     assert loudness(TECH_3341[case])["loudness_lufs"] == pytest.approx(-23.0, abs=0.1)
+
+
+@pytest.mark.parametrize("rate", [11_025, 22_050, 48_000])
+def test_an_incomplete_block_at_the_end_does_not_count(rate: int) -> None:
+    whole = pcm(tone(-23.0, 1.0, rate=rate))
+    loud = pcm(tone(-3.0, 0.09, rate=rate))
+    assert loudness(np.concatenate([whole, loud]), rate)["loudness_lufs"] == loudness(whole, rate)["loudness_lufs"]
+
+
+def test_the_back_channels_of_four_weigh_as_those_of_five() -> None:
+    silent, front, back = np.zeros(2 * RATE), tone(-20, 2), tone(-26, 2)
+    four, five = pcm(front, front, back, back), pcm(front, front, silent, back, back)
+    assert loudness(four)["loudness_lufs"] == loudness(five)["loudness_lufs"]
 
 
 def test_case_2_of_tech_3341_is_minus_33() -> None:
@@ -208,6 +222,16 @@ def test_an_offset_and_the_width_of_samples_change_nothing() -> None:
     base = Snr().measure(samples, 16000, {})["snr_db"]
     assert Snr().measure(samples + 900, 16000, {})["snr_db"] == pytest.approx(base, abs=0.2)
     assert Snr().measure(samples.astype(np.int32) << 16, 16000, {})["snr_db"] == pytest.approx(base, abs=0.1)
+
+
+def test_the_bits_of_a_file_change_nothing_but_what_they_cut_off() -> None:
+    random = np.random.default_rng(3)
+    samples = mixed(4 * random.gamma(wada.SHAPE, 1, 100_000) * random.choice([-1, 1], 100_000), 10)
+    base = Snr().measure(samples, 16000, {})["snr_db"]
+    eight = decode(encode(np.round(samples / 256).astype(np.int16) << 8, 16000, 8)).samples
+    assert Snr().measure(eight, 16000, {})["snr_db"] == pytest.approx(base, abs=1)
+    wide = decode(encode(samples.astype(np.int32) << 16, 16000, 24)).samples
+    assert Snr().measure(wide, 16000, {}) == Snr().measure(samples, 16000, {})
 
 
 # Settings and decisions

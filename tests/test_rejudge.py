@@ -54,6 +54,20 @@ def test_judging_again_is_judging_anew_to_the_byte_and_validate_has_nothing_more
     assert again("validate", "--rejudge") == 0 and shards(again) == before
 
 
+def test_an_engine_before_signal_hides_no_neighbour_and_judging_again_is_judging_anew(
+    again: Corpus, tmp_path: Path
+) -> None:
+    first, other = '--set=validate.engines=["snr", "signal"]', "--set=validate.snr.snr_low=20"
+    assert again("validate", first) == 0
+    rows = again.results()
+    assert "snr" in {row["engine"] for row in rows}
+    assert all(row["pcm_md5"] for row in rows if "undecodable" not in row["reasons"])
+    shutil.copytree(again.workspace, tmp_path / "anew")
+    anew = Corpus(again.folder, tmp_path / "anew")
+    assert again("validate", "--rejudge", first, other) == anew("validate", first, other) == 0
+    assert shards(again) == shards(anew)
+
+
 def test_merge_publishes_what_was_decided_again(again: Corpus) -> None:
     before = again.json("verify/coverage.json")
     assert [again("validate", "--rejudge", NEW), again("merge"), again("verify")] == [0, 0, 0]
@@ -138,7 +152,7 @@ def test_an_engine_without_stored_measures_leaves_errors_that_validate_then_judg
     assert again("validate", *MARGIN, WITH_SNR) == 0
     judged = [row for row in again.results() if row["engine"] == "snr"]
     assert {row["segment_file"] for row in doubts} == {row["segment_file"] for row in judged}
-    assert {tuple(row["engine_versions"]) for row in judged} == {("signal 1", "snr 1")}
+    assert {tuple(row["engine_versions"]) for row in judged} == {("signal 1", "snr 2")}
     assert again("validate", "--rejudge", *MARGIN, WITH_SNR, "--set=validate.snr.snr_low=101") == 0
     assert {row["status"] for row in again.results() if row["engine"] == "snr"} == {"failed"}
     facts = report(again)["results"]
@@ -170,9 +184,20 @@ def test_a_missing_engine_is_skipped_and_told_and_passes_nothing(
     assert "engine loudness is not installed: skipped (pip install 'resplice[loudness]')" in capsys.readouterr().out
     doubts = [row for row in again.results() if row["reasons"] == ["engine_failed"]]
     assert doubts and {row["status"] for row in doubts} == {"error"}
-    assert again("report", both) == 0
-    assert again.json("report.json")["results"]["skipped"] == ["loudness"]
+    assert report(again)["results"]["skipped"] == ["loudness"]
     assert "nothing passed by it: loudness" in again.path("report.html").read_text("utf-8")
+
+
+def test_the_report_tells_who_was_missing_at_judging_also_where_no_verdict_changed(
+    again: Corpus, without_pyloudnorm: None
+) -> None:
+    both = '--set=validate.engines=["signal", "loudness"]'
+    assert again("validate", both) == 0
+    engines._factory.cache_clear()
+    sys.modules.pop("pyloudnorm")
+    assert again("report", both) == 0 and again.json("report.json")["results"]["skipped"] == ["loudness"]
+    assert again("validate", both) == 0
+    assert report(again)["results"]["skipped"] == []
 
 
 def test_any_number_of_workers_gives_the_same_shards(planned: Planned, tmp_path: Path) -> None:
@@ -204,6 +229,19 @@ def test_a_sweep_counts_what_judging_again_then_fails(again: Corpus, capsys: pyt
     failed = [row for row in rows if row["status"] == "failed"]
     low = sum("rate_low" in row["reasons"] for row in failed)
     assert counts[14.0][:2] == [str(len(failed)), str(low)] != counts[12.0][:2]
+
+
+def test_a_chain_of_missing_engines_alone_is_told(
+    again: Corpus, without_pyloudnorm: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert again("validate", "--rejudge", '--set=validate.engines=["loudness"]') == 2
+    assert "['loudness']: none of them can be used" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("how", ["--rejudge", "--sweep=snr_low=1:2:1"])
+def test_a_chain_that_passes_nothing_is_told(recovered: Corpus, capsys: pytest.CaptureFixture[str], how: str) -> None:
+    assert recovered("validate", how, WITH_SNR, "--set=validate.snr.passes=false") == 2
+    assert "snr is the last of [validate] engines" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

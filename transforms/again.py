@@ -25,7 +25,8 @@ def again(rows: Sequence[Row], chain: Chain) -> list[Row]:
     """Return the rows of one video (in stem order) as the chain decides by their stored measures.
 
     What no engine measured (it did not decode, the worker died) keeps its verdict. An engine that the chain would ask
-    now and did not then has no measures: the next one is asked, and if none decides, the segment is an error.
+    now and did not then has no measures: the next one is asked, and if none decides, the segment is an error. Where it
+    comes out as before all the same, the row keeps what was told of that engine (it raised), and the attempts.
     """
     decided = [_decided(row, chain) for row in rows]
     if SIGNAL.name not in dict(chain):
@@ -72,12 +73,25 @@ def _decided(row: Row, chain: Chain) -> Row:
         attempts += 1
         status, reasons = decider.decide(row)
         if status != UNSURE:
-            detail = "; ".join(undecided) or None
-            return {**row, "status": status, "reasons": reasons, "engine": name, "attempts": attempts, "detail": detail}
+            new = {"status": status, "reasons": reasons, "engine": name}
+            return _as_before(row, {**new, "attempts": attempts, "detail": "; ".join(undecided) or None}, undecided)
         undecided.append(told(name, reasons))
     detail = ALL_UNSURE if attempts == len(chain) else "; ".join(undecided)
-    failed = [Reason.ENGINE_FAILED.value]
-    return {**row, "status": "error", "reasons": failed, "engine": chain[-1][0], "attempts": attempts, "detail": detail}
+    new = {"status": "error", "reasons": [Reason.ENGINE_FAILED.value], "engine": chain[-1][0]}
+    return _as_before(row, {**new, "attempts": attempts, "detail": detail}, undecided)
+
+
+def _as_before(row: Row, new: Row, undecided: Sequence[str]) -> Row:
+    """Return a row with its new verdict; with the former one whole if it is the same but for an engine not measured."""
+    former = with_video_reasons(row, ())
+    same = all(former[key] == new[key] for key in ("status", "engine"))
+    if same and sorted(former["reasons"]) == sorted(new["reasons"]) and any(map(_not_measured, undecided)):
+        return {**row, "status": new["status"], "reasons": new["reasons"]}
+    return {**row, **new}
+
+
+def _not_measured(text: str) -> bool:
+    return text.endswith(": not measured")
 
 
 def told(name: str, reasons: Sequence[str] | None) -> str:

@@ -88,6 +88,15 @@ class Shard:
         return found
 
     @property
+    def alone(self) -> npt.NDArray[np.int64]:
+        """Return the former statuses; what failed for its neighbours alone passed by itself."""
+        former = np.asarray(pc.index_in(self._column("status"), value_set=pa.array(STATUSES)))
+        alone, some = np.zeros(self.count, np.bool_), np.zeros(self.count, np.bool_)
+        alone[self.own[0]] = True
+        some[self._parent] = True
+        return np.where((former == _FAILED) & ~alone & some, _PASSED, former)
+
+    @property
     def own(self) -> tuple[npt.NDArray[np.int64], pa.Array]:
         """Return the reasons that stand for a segment alone: their rows, and the reasons."""
         alone = np.asarray(pc.invert(pc.is_in(self._reasons, value_set=pa.array(sorted(VIDEO_REASONS)))))
@@ -97,13 +106,15 @@ class Shard:
 @dataclass(frozen=True)
 class Verdicts:
     """What a chain says of each row of a shard. `held`: which of `reasons` hold, shape (n, reasons); rows in `kept`
-    have the reasons that they had instead, but for those of `OF_VIDEO`.
+    have the reasons that they had instead, but for those of `OF_VIDEO`. `lacking`: an engine that they were to be asked
+    of has no measures.
     """
 
     status: npt.NDArray[np.int8]
     reasons: tuple[str, ...]
     held: Bools
     kept: Bools
+    lacking: Bools
     engine: npt.NDArray[np.int64]
     attempts: npt.NDArray[np.int64]
     code: npt.NDArray[np.int64]
@@ -125,11 +136,13 @@ def judged(shard: Shard, chain: Chain) -> Verdicts:
     status = np.full(count, _ERROR, np.int8)
     engine, attempts, code = (np.full(count, value, np.int64) for value in (len(chain) - 1, 0, 0))
     open_, at, shift = ~kept & ~held[:, 0], 1, 0
+    lacking = np.zeros(count, np.bool_)
     for number, (name, decider) in enumerate(chain):
         failed, unsure, of = decider.columns({measure: shard.floats(measure) for measure in decider.measures})
         here = open_ & shard.asked(name)
         decides, width = here & ~unsure, len(decider.rules)
         attempts += here
+        lacking |= open_ & ~here
         status[decides] = np.where(failed[decides], _FAILED, _PASSED)
         engine[decides] = number
         mismatched = held[:, 0] & failed & shard.asked(name) if name == SIGNAL.name else np.zeros(count, np.bool_)
@@ -139,26 +152,17 @@ def judged(shard: Shard, chain: Chain) -> Verdicts:
         open_, at, shift = open_ & ~decides, at + width, shift + width + 2
     held[:, at] = open_
     status[held[:, 0]] = _FAILED
-    _keep(shard, kept, status)
+    status[kept] = shard.alone[kept]
     if SIGNAL.name in dict(chain):
         held[:, at + 1 :] = shard.of_videos(dict(chain)[SIGNAL.name].thresholds["duration_outlier_iqr"])
     status[(status == _PASSED) & held[:, at + 1 :].any(axis=1)] = _FAILED
-    return Verdicts(status, reasons, held, kept, engine, attempts, code, chain)
-
-
-def _keep(shard: Shard, kept: Bools, status: npt.NDArray[np.int8]) -> None:
-    """Set the status of the rows that keep theirs; one that failed for its neighbours alone passed by itself."""
-    former = np.asarray(pc.index_in(shard._column("status"), value_set=pa.array(STATUSES)))
-    alone, some = np.zeros(shard.count, np.bool_), np.zeros(shard.count, np.bool_)
-    alone[shard.own[0]] = True
-    some[shard._parent] = True
-    status[kept] = np.where((former == _FAILED) & ~alone & some, _PASSED, former)[kept]
+    return Verdicts(status, reasons, held, kept, lacking, engine, attempts, code, chain)
 
 
 def written(shard: Shard, verdicts: Verdicts) -> pa.Table:
     """Return the table of a shard with its verdicts in place of the former ones."""
-    undone = ~verdicts.kept & ~verdicts.held[:, 0]
     names = [name for name, _ in verdicts.chain]
+    undone = ~verdicts.kept & ~verdicts.held[:, 0] & ~_as_before(shard, verdicts, names)
     columns = {
         "status": pa.array(STATUSES).take(pa.array(verdicts.status)),
         "reasons": _reasons(shard, verdicts),
@@ -170,6 +174,22 @@ def written(shard: Shard, verdicts: Verdicts) -> pa.Table:
     for name, column in columns.items():
         table = table.set_column(table.schema.get_field_index(name), name, column)
     return table
+
+
+def _as_before(shard: Shard, verdicts: Verdicts, names: Sequence[str]) -> Bools:
+    """Return which rows have their former verdict although an engine has no measures of them: it raised then."""
+    if not verdicts.lacking.any():
+        return verdicts.lacking
+    width = len(verdicts.reasons) - len(OF_VIDEO)
+    held = verdicts.held[:, :width]
+    status = np.where(held[:, width - 1], _ERROR, np.where(held[:, : width - 1].any(axis=1), _FAILED, _PASSED))
+    engine = pa.array(names).take(pa.array(verdicts.engine))
+    engines = pc.fill_null(pc.equal(engine, shard._column("engine").cast(pa.string())), False)
+    same: Bools = verdicts.lacking & (status == shard.alone) & np.asarray(engines)
+    same &= held.sum(axis=1) == np.bincount(shard.own[0], minlength=shard.count)
+    for number, reason in enumerate(verdicts.reasons[:width]):
+        same &= held[:, number] == shard.has(reason)
+    return same
 
 
 def _chosen(where: Bools, new: pa.Array, former: pa.Array) -> pa.Array:

@@ -63,7 +63,7 @@ ASR = Kind(
         Rule("cer_start_high", "cer_start", ABOVE, "cer_start_high"),
         Rule("cer_end_high", "cer_end", ABOVE, "cer_end_high"),
     ),
-    thresholds={"wer_high": 0.7, "cer_high": 0.5, "cer_start_high": 0.6, "cer_end_high": 0.6},
+    thresholds={"wer_high": 0.7, "cer_high": 0.5, "cer_start_high": 0.3, "cer_end_high": 0.3},
     measuring={"kind": "", "quantization": ""},
     places={"model": "", "batch": 8},
 )
