@@ -99,12 +99,6 @@ def only_here(url: str) -> str:
     return f"a server on this machine ({host})" if near else ""
 
 
-def file_of(url: str, option: str = OPTION) -> str:
-    """Return the file of an SQLite database, "" for another. UserError for a URL that is none."""
-    parsed = _parsed(url, option)
-    return parsed.database or "" if parsed.get_backend_name() == "sqlite" else ""
-
-
 def connect(url: str, writable: bool, create: bool = False, option: str = OPTION) -> sa.Engine:
     """Return the engine of a URL, one a process. UserError if the URL, its driver or its file is not there.
 

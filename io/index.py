@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from resplice.io.database import connect, file_of, patiently, reading, translated, where
+from resplice.io.database import connect, patiently, reading, translated, where
 from resplice.transforms.documents import STAGES
 from resplice.transforms.records import UserError
 
@@ -63,8 +63,9 @@ class Index:
 
     @property
     def file(self) -> str:
-        """Return the file of an SQLite database, "" for another."""
-        return file_of(self._url, OPTION)
+        """Return the file of an SQLite database, "" for another; the URL must be one (see `exists`)."""
+        url = sa.engine.make_url(self._url)
+        return url.database or "" if url.get_backend_name() == "sqlite" else ""
 
     def exists(self) -> bool:
         """Return whether the table is there. UserError for a URL that is none, or a table that is another."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from stat import S_ISREG
 from typing import IO
 
-from resplice.io.store import Head
+from resplice.io.store import Head, Place
 from resplice.transforms.records import DISK_FULL
 
 TEMPORARY = ".resplice-tmp-"
@@ -193,3 +193,11 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def prune(place: Place, folder: str) -> None:
+    """Remove the empty folders below a folder of a local place, and itself; an object store has none."""
+    if place.local and not place.scratch:
+        for path, _, _ in os.walk(place.path(folder), topdown=False):
+            with contextlib.suppress(OSError):  # it holds something, or another process was faster
+                Path(path).rmdir()

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from resplice.io import ledger
 from resplice.io.context import Context
 from resplice.io.ledger import Entry
+from resplice.io.local import prune
 from resplice.io.store import Place, Store
 from resplice.transforms import provenance
 
@@ -174,6 +175,7 @@ def clear(context: Context, gauge: Gauge) -> None:
         _PADS.pop((context.workspace, folder), None)
     for head in list(store.list(f"{folder}/")):
         store.delete(head.key)
+    prune(context.workspace, folder)
 
 
 @dataclass(frozen=True)

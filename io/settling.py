@@ -17,6 +17,7 @@ from resplice.io.backfill import DECIDED, Places
 from resplice.io.context import Context
 from resplice.io.csvs import Block
 from resplice.io.index import Index, Line
+from resplice.io.local import prune
 from resplice.io.parcels import Parcels
 from resplice.transforms import provenance
 from resplice.transforms.documents import LINK, SOURCES, Row, folder, iso, logical_parts, shown, ticks
@@ -54,6 +55,7 @@ def clear(context: Context) -> None:
     store = context.workspace.store
     for head in list(store.list(_key(context, ""))):
         store.delete(head.key)
+    prune(context.workspace, _key(context, "").rstrip("/"))
 
 
 class Settle:

@@ -94,8 +94,9 @@ def places(args: Any) -> tuple[Path, Places, Path]:
     roots = tuple(folder_of(root, "--gen-root") for root in args.gen_root or ("data/3_generation",))
     docs = folder_of(args.docs_root, "--docs-root", there=False)
     url = url_of(args.db)
+    indexed = Index(url).exists()
     bad = bad_list_of(args.bad_list or str(cross / "bad_generations.csv"), str(cross), roots, docs, url)
-    return cross, Places(roots, docs, url, 1, Index(url).exists()), bad
+    return cross, Places(roots, docs, url, 1, indexed), bad
 
 
 def job(session: Session, cross: Path, given: Places, bad_list: Path) -> None:

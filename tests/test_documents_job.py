@@ -68,6 +68,10 @@ def test_rows_and_refusals_add_up_and_so_do_the_counters(world: World, done: Pat
     assert len(lines) == summary["refused"]
 
 
+def test_no_folder_of_what_was_needed_only_meanwhile_stays(done: Path) -> None:
+    assert list((done / "work/runs/R/documents/live").iterdir()) == []
+
+
 def test_the_same_run_again_adds_no_row_and_changes_no_byte(world: World, tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert main(world.arguments(out)) == 0
