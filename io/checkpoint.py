@@ -30,9 +30,16 @@ class Checkpoint:
     def at(cls, path: str) -> Checkpoint:
         """Return the checkpoint at a path. UserError for one that cannot be a file."""
         file = Path(path).absolute()
-        if "://" in path or file.is_dir() or any(each.is_file() for each in file.parents):
+        if "://" in path or os.path.isdir(file) or any(map(os.path.isfile, file.parents)):  # noqa: PTH112
             raise UserError(f"--checkpoint-file {path} is no local file; name one, e.g. data/embed_checkpoint.json")
         return cls(file)
+
+    def apart_from(self, library: str) -> None:
+        """Raise UserError if a library is one of the files."""
+        if os.path.realpath(library) in (
+            os.path.realpath(each) for each in (self.path, self.failed_log, self.quarantine)
+        ):
+            raise UserError(f"--library {library} is a file of --checkpoint-file {self.path}; name another one")
 
     @property
     def failed_log(self) -> Path:
@@ -50,9 +57,8 @@ class Checkpoint:
 
     def load(self) -> dict[str, Any]:
         """Return what the file holds, {} if there is none. UserError (exit 2) if it is no checkpoint."""
-        try:
-            data = self.path.read_bytes()
-        except FileNotFoundError:
+        data = _content(self.path)
+        if data is None:
             return {}
         try:
             value = documents.parse(data)
@@ -77,12 +83,18 @@ class Checkpoint:
         if not data:
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.failed_log.open("ab+") as file:
-            if file.tell() and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n":
+        with self.failed_log.open("ab+", buffering=0) as file:
+            end = file.seek(0, os.SEEK_END)
+            if end and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n":
                 data = b"\n" + data
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+            try:
+                left = memoryview(data)
+                while left:
+                    left = left[file.write(left) :]
+                os.fsync(file.fileno())
+            except OSError:  # the disk is full: all of it is written again
+                os.ftruncate(file.fileno(), end)
+                raise
 
     def failures(self) -> list[dict[str, Any]]:
         """Return the lines of the log of failures; what is none of ours is left out."""
@@ -129,11 +141,17 @@ def _is_paths(names: Any) -> bool:
 
 def _parsed(path: Path) -> list[tuple[bytes, dict[str, Any] | None]]:
     """Return the lines of a file, each with its value; None for one that is torn, or no object."""
+    return [(line, _value(line)) for line in (_content(path) or b"").splitlines()]
+
+
+def _content(path: Path) -> bytes | None:
+    """Return the bytes of a file, None if there is none. UserError (exit 2) if it cannot be read."""
     try:
-        data = path.read_bytes()
+        return path.read_bytes()
     except FileNotFoundError:
-        return []
-    return [(line, _value(line)) for line in data.splitlines()]
+        return None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror or error}; it is left as it is") from None
 
 
 def _value(line: bytes) -> dict[str, Any] | None:

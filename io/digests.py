@@ -9,9 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from resplice.io import conditional, documents, sidecars
-from resplice.io.store import Store
+from resplice.io.store import Store, content
 from resplice.io.walk import Listed, located
 from resplice.transforms import provenance
+from resplice.transforms.records import Damage
 from resplice.transforms.settings import StoreOptions
 
 MEMORY = "digests.json"
@@ -25,13 +26,18 @@ class Digests:
 
     def __init__(self, store: Store, key: str) -> None:
         self._store, self._key = store, key
-        there = store.head(key) is not None
-        self._known: dict[str, list[str]] = documents.load(store, key) if there else {}
+        self._known = _entries(content(store, key)[0])
         self._learnt: dict[str, list[str] | None] = {}
 
     def of(self, name: str) -> dict[str, str]:
         """Return what is known of an object: token → SHA-256."""
         return dict([self._known[name]]) if name in self._known else {}
+
+    def version(self, name: str) -> tuple[str, int]:
+        """Return the version token of an object whose digest is known, and the bytes that it says it has."""
+        token = next(iter(self.of(name)), "")
+        size = token.partition("-")[0]
+        return token, int(size) if size.isdigit() else 0
 
     def learn(self, name: str, token: str, sha256: str | None) -> None:
         """Remember what an object is; None: that it is gone."""
@@ -45,13 +51,25 @@ class Digests:
         """Keep what was learnt for the next process, beside what others learnt meanwhile."""
 
         def merged(before: bytes) -> bytes:
-            known = documents.of(self._store, self._key, before) if before else {}
-            known.update(self._learnt)
+            known: dict[str, list[str] | None] = {**_entries(before), **self._learnt}
             return provenance.document({name: entry for name, entry in known.items() if entry is not None})
 
         if self._learnt:
             conditional.update(self._store, self._key, merged)
             self._learnt = {}
+
+
+def _entries(data: bytes) -> dict[str, list[str]]:
+    """Return the entries of a document; what is none is only hashed again."""
+    try:
+        value = documents.parse(data)
+    except Damage:
+        return {}
+    return {name: entry for name, entry in value.items() if _is_entry(entry)} if isinstance(value, dict) else {}
+
+
+def _is_entry(entry: object) -> bool:
+    return isinstance(entry, list) and len(entry) == 2 and all(isinstance(text, str) for text in entry)
 
 
 def hashed(

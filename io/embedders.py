@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from resplice.io import sidecars
 from resplice.io.walk import absolute, located
 from resplice.transforms import cepstra, paths, provenance
-from resplice.transforms.records import UserError
+from resplice.transforms.records import Reason, Refusal, UserError
 from resplice.transforms.settings import Embed, StoreOptions
 
 GROUP = "resplice.embedders"
@@ -140,6 +140,8 @@ class LogMel:
         fbank.accept_waveform(self.sample_rate, window * np.float32(32768))
         fbank.input_finished()
         frames = [fbank.get_frame(number) for number in range(fbank.num_frames_ready)]
+        if not frames:
+            raise Refusal(Reason.TOO_SHORT, f"{len(window)} samples are less than a frame of 25 ms")
         return np.concatenate(frames).reshape(-1, cepstra.BANDS)
 
 

@@ -256,7 +256,7 @@ def _embed(model: Embedder, parts: Sequence[Audio]) -> Sequence[NDArray[Any]]:
     """Return the vectors of a batch; anything that a model raises of it refuses the batch."""
     try:
         found = model.embed(parts)
-    except (UserError, MemoryError):
+    except (UserError, Refusal, MemoryError):
         raise
     except Exception as error:
         if isinstance(error, OSError) and error.errno in DISK_FULL:

@@ -39,6 +39,7 @@ class Keeper:
     hours: float = 0.0
     embedded: int = 0
     _seen: dict[str, str] = field(default_factory=dict)
+    _logged: set[str] = field(default_factory=set)
     _told: set[str] = field(default_factory=set)
     _pending: list[Entry] = field(default_factory=list)
 
@@ -140,14 +141,17 @@ class Keeper:
         failed = [entry for entry in entries if entry.outcome != "done"]
         if self.job.library is not None:
             self.job.library.enter({entry.unit: self._fields(entry) for entry in done})
-        self.checkpoint.log(map(self._line, failed))
-        self.completed |= {entry.unit for entry in done}
-        self.failed = (self.failed - {entry.unit for entry in done}) | {entry.unit for entry in failed}
-        self.counters["succeeded"] += len(done)
-        self.counters["failed"] += len(failed)
+        self.checkpoint.log([self._line(entry) for entry in failed if entry.unit not in self._logged])
+        self._logged |= {entry.unit for entry in failed}
+        completed = self.completed | {entry.unit for entry in done}
+        not_done = (self.failed - completed) | {entry.unit for entry in failed}
+        counters = dict(self.counters)
+        counters["succeeded"] += len(done)
+        counters["failed"] += len(failed)
+        self._write(RUNNING, counters, completed, not_done)  # one that fails is done again with all of this
+        self.counters, self.completed, self.failed = counters, completed, not_done
         self.hours += sum(entry.counts["seconds"] for entry in done) / 3600
         self.embedded += int(sum(entry.counts["embedded"] for entry in done))
-        self.save(RUNNING)
 
     def _fields(self, entry: Entry) -> dict[str, Any]:
         library = self.job.library
@@ -166,10 +170,13 @@ class Keeper:
 
     def save(self, status: str) -> None:
         """Write the checkpoint."""
+        self._write(status, self.counters, self.completed, self.failed)
+
+    def _write(self, status: str, counters: Mapping[str, int], completed: set[str], failed: set[str]) -> None:
         self.checkpoint.save({
             "status": status, "run_id": self.job.context.run.id, "started_at": self.started_at,
-            "updated_at": provenance.now(), **self.facts, "paths_total": self.counters["requested"],
-            "counters": self.counters, "completed_paths": sorted(self.completed), "failed_paths": sorted(self.failed),
+            "updated_at": provenance.now(), **self.facts, "paths_total": counters["requested"],
+            "counters": counters, "completed_paths": sorted(completed), "failed_paths": sorted(failed),
             "failed_log": str(self.checkpoint.failed_log),
         })  # fmt: skip
 

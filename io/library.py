@@ -85,11 +85,10 @@ class LibraryFile:
         """
         data = io.BytesIO()
         np.lib.format.write_array(data, np.ascontiguousarray(vectors, "<f4"), version=(1, 0), allow_pickle=False)
-        store, size = self.place.store, len(data.getvalue())
-        head = store.head(identity.ref)
-        if head is None or head.size != size:
+        store = self.place.store
+        if content(store, identity.ref)[0] != data.getvalue():
             store.replace(identity.ref, data.getvalue(), None)
-        return size
+        return len(data.getvalue())
 
     def vector(self, entry: Entry) -> NDArray[np.float32]:
         """Return the vector that an entry names. FileNotFoundError without one, ValueError for one that is broken."""

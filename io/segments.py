@@ -32,17 +32,26 @@ def of_run(context: Context, run_id: str) -> dict[str, _Where]:
     """
     of = replace(context, run=replace(context.run, id=run_id))
     if context.workspace.store.head(f"{of.stage('plan')}/plan.json") is None:
-        raise UserError(f"--of-run {run_id}: there is no plan of this run in {context.workspace.url}")
+        raise UserError(
+            f"--of-run {run_id}: there is no plan of this run in {context.workspace.url}; make it: resplice plan "
+            f"--run-id {run_id}"
+        )
     return {video.video_id: _named(of, *tar_of(of, video)) for video in work.planned(of)}
+
+
+def valid(ids: Iterable[str]) -> list[str]:
+    """Return video ids. UserError for what is none."""
+    found = list(ids)
+    if wrong := next((video for video in found if not valid_video_id(video)), None):
+        raise UserError(f"--videos: {wrong!r} is no video id")
+    return found
 
 
 def of_videos(context: Context, ids: Iterable[str]) -> dict[str, _Where]:
     """Return the tar of each named video as the corpus has it now: of the latest snapshot, or the transcribed one."""
     repaired = snapshots.latest(context.workspace.store).videos
     found = {}
-    for video in ids:
-        if not valid_video_id(video):
-            raise UserError(f"--videos: {video!r} is no video id")
+    for video in valid(ids):
         tar = repaired[video].tar if video in repaired else None
         found[video] = ("workspace", tar.key) if tar else ("transcribed", tar_name(video))
     return found

@@ -93,6 +93,7 @@ class Index:
         self._store, self._many = store, many
         self._read: set[str] = set()
         self.present: dict[str, Present] = {}
+        self.foreign: list[str] = []
         self.owners: dict[tuple[int, str], set[str]] = {}
         self.writing, self.run_id = 0, ""
 
@@ -101,7 +102,10 @@ class Index:
         keys = [head.key for head in self._store.list() if head.key.endswith(SUFFIX) and head.key not in self._read]
         for key, (table, metadata) in zip(keys, mapped(self._store, self._load, keys), strict=True):
             self._read.add(key)
-            self._take(key, table, metadata)
+            if WRITING.encode() in metadata:
+                self._take(key, table, metadata)
+            else:
+                self.foreign.append(key)
 
     def _load(self, key: str) -> tuple[pa.Table, Mapping[bytes, bytes]]:
         file = shards.open_file(self._store, key, own=True)

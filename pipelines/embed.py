@@ -23,7 +23,6 @@ from typing import Any
 from resplice.io import digests, embedders, hearing, html, refusals, segments, sidecars, spans, vectors, walk
 from resplice.io import embedding_evidence as evidence
 from resplice.io.checkpoint import Checkpoint
-from resplice.io.context import Context
 from resplice.io.digests import Digests
 from resplice.io.embedded import Publish
 from resplice.io.embedders import Choice
@@ -40,7 +39,7 @@ from resplice.pipelines.launch import Session
 from resplice.transforms import checkup, paths, provenance, retry
 from resplice.transforms.embedding import Decision, Item, Unit, decide, items
 from resplice.transforms.records import Exit, UserError
-from resplice.transforms.windows import Windows
+from resplice.transforms.windows import LEAST_S, Windows
 
 CANONICAL_S = 120.0
 PREVIEW = "preview.html"
@@ -77,6 +76,12 @@ def asked(args: Any, resolved: Resolved) -> Asked:
     sources = [bool(args.paths or args.paths_file), bool(args.of_run), bool(args.videos)]
     if sum(sources) != 1:
         raise UserError("give files or folders (also as --paths-file), or --of-run, or --videos: one of the three")
+    if None not in (args.workers, args.num_workers) and args.workers != args.num_workers:
+        raise UserError(
+            f"--workers {args.workers} and --num-workers {args.num_workers} are one setting: give one of them"
+        )
+    if args.videos:
+        segments.valid(checks.read_ids(args.videos))
     if args.with_results and not (args.of_run or args.videos):
         raise UserError("--with-results is about videos: give --of-run or --videos")
     settings = resolved.settings
@@ -85,6 +90,7 @@ def asked(args: Any, resolved: Resolved) -> Asked:
     before = checkpoint.load()
     library = LibraryFile.at(args.library, settings.store) if args.library else None
     if library is not None:
+        checkpoint.apart_from(args.library)
         library.read()
     given = (*args.paths, *(walk.listed(args.paths_file) if args.paths_file else ()))
     out = Place(url_of(args.out), options=settings.store)
@@ -110,8 +116,8 @@ def windows_of(args: Any, text: str) -> Windows:
             f"--duration-s {args.duration_s:g} is not the canonical {CANONICAL_S:g}: add --allow-noncanonical to embed "
             "the first seconds only, which gives vectors of their own"
         )
-    if not 0 < args.duration_s < math.inf:
-        raise UserError(f"--duration-s must be a number of seconds above 0, got {args.duration_s}")
+    if not LEAST_S <= args.duration_s < math.inf:
+        raise UserError(f"--duration-s must be a number of seconds, at least {LEAST_S:g}, got {args.duration_s}")
     return Windows.of(text, args.duration_s)
 
 
@@ -134,6 +140,8 @@ def embed(session: Session, ask: Asked) -> None:
     index.refresh()
     decision = plan(session, ask, found, index)
     counters = decision.counters()
+    if index.foreign:
+        session.note(f"{STAGE}: left out, as no shards of embed: {', '.join(index.foreign[:5])}")
     if repeated:
         session.note(f"{STAGE}: {repeated} paths were listed more than once")
     if session.dry:
@@ -166,10 +174,7 @@ def inventory(session: Session, ask: Asked) -> tuple[list[Unit], int]:
         told = progress.Told()
         with progress.shown("inventory", "file", len(walked.files), told.counts, session.quiet):
             hashed = digests.hashed(walked.files, memory, context.settings.store, context.settings.run.workers, told)
-        found = [
-            Unit(file.key, file.path, hashed[file.key] or "", *_version(memory, file.key, context, file.path))
-            for file in walked.files
-        ]
+        found = [Unit(file.key, file.path, hashed[file.key] or "", *memory.version(file.key)) for file in walked.files]
         repeated = walked.repeated
     else:
         args, repeated = session.args, 0
@@ -181,12 +186,6 @@ def inventory(session: Session, ask: Asked) -> tuple[list[Unit], int]:
     if not session.dry:
         memory.save()
     return found, repeated
-
-
-def _version(memory: Digests, key: str, context: Context, path: str) -> tuple[str, int]:
-    """Return the version under which the digest of a file is remembered, and its size in bytes."""
-    token = next(iter(memory.of(key)), "")
-    return token, int(token.partition("-")[0]) if token.partition("-")[0].isdigit() else 0
 
 
 def plan(session: Session, ask: Asked, found: Sequence[Unit], index: Index) -> Decision:

@@ -316,6 +316,10 @@ def test_what_cannot_be_read_is_exit_2_and_nothing_is_written(music: Make, flag:
         (("--checkpoint-file", "music/track000.flac/c.json"), "is no local file"),
         (("--out", "music/track000.flac/out"), "track000.flac is a file; name a folder"),
         (("--paths-file", "/dev/null"), "no audio file is in what was given"),
+        (("--duration-s", "0.01", "--allow-noncanonical"), "at least 0.1"),
+        (("--library", "a.json", "--checkpoint-file", "a.json"), "is a file of --checkpoint-file"),
+        (("--library", "a_failed.jsonl", "--checkpoint-file", "a.json"), "is a file of --checkpoint-file"),
+        (("--workers", "1", "--num-workers", "2"), "are one setting"),
         (("--reuse",), "unknown option --reuse; the nearest is --resume"),
     ],
 )

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import errno
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from embedding import Music
 
 from resplice.io import vectors
+from resplice.io.checkpoint import Checkpoint
+from resplice.io.keeping import Keeper
 from resplice.io.local import LocalStore
 from resplice.pipelines import embed
+from resplice.pipelines.__main__ import main
 
 
 @pytest.fixture
@@ -56,6 +64,65 @@ def test_two_processes_of_one_run_at_once_are_both_done(library: Music, monkeypa
     codes = again(library, monkeypatch, run="r")
     assert library() == 0 and codes == [0]
     assert library.counters == {"requested": 4, "queued": 4, "succeeded": 4} and len(library.vectors()) == 4
+
+
+def test_a_parquet_of_another_tool_is_left_out_and_told(library: Music, capsys: pytest.CaptureFixture[str]) -> None:
+    other = library.folder / "data/embeddings/other.parquet"
+    other.parent.mkdir(parents=True)
+    pq.write_table(pa.table({"x": [1]}), other)
+    assert main([word for word in library.arguments() if word != "--quiet"]) == 0
+    assert "left out, as no shards of embed: other.parquet" in capsys.readouterr().err
+    assert len(library.vectors()) == 4
+
+
+def test_a_checkpoint_that_cannot_be_written_once_is_written_next_time(
+    library: Music, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library.path("bad.flac").write_bytes(b"no audio")
+    save, fold, full = Checkpoint.save, Keeper._fold, []
+
+    def failing(checkpoint: Checkpoint, value: Mapping[str, Any]) -> None:
+        if value["counters"]["succeeded"] and not full:
+            full.append(OSError(errno.ENOSPC, "No space left on device"))
+            raise full[0]
+        save(checkpoint, value)
+
+    def again_if_full(keeper: Keeper, least: int) -> None:
+        try:
+            fold(keeper, least)
+        except OSError:
+            fold(keeper, least)
+
+    monkeypatch.setattr(Checkpoint, "save", failing)
+    monkeypatch.setattr(Keeper, "_fold", again_if_full)
+    assert library() == 0 and full
+    assert library.counters == {"requested": 5, "queued": 5, "succeeded": 4, "failed": 1}
+    assert len((library.folder / "data/embed_checkpoint_failed.jsonl").read_text().splitlines()) == 1
+
+
+def test_a_checkpoint_that_is_no_readable_file_is_exit_2(library: Music, capsys: pytest.CaptureFixture[str]) -> None:
+    loop = library.folder / "loop.json"
+    loop.symlink_to(loop)
+    assert library("--checkpoint-file", "loop.json") == 2
+    assert "loop.json cannot be read" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("damaged", ["[1", "[]", '{"p": "x"}', '{"p": ["x"]}'])
+def test_digests_that_are_damaged_are_made_anew(library: Music, damaged: str) -> None:
+    memory = library.folder / "resplice-work/digests.json"
+    memory.parent.mkdir()
+    memory.write_text(damaged)
+    assert library() == 0
+    assert sum("track" in name for name in json.loads(memory.read_text())) == 4
+
+
+def test_the_vector_of_a_library_that_rotted_is_written_again(library: Music) -> None:
+    assert library("--library", "meta.json") == 0
+    vector = next((library.folder / "vectors").iterdir())
+    right = vector.read_bytes()
+    vector.write_bytes(right[:-4] + b"rots")
+    assert library("--library", "meta.json", run="second") == 0
+    assert vector.read_bytes() == right
 
 
 def shard(names: str, version: str = "1", shift: float = 0.0) -> bytes:

@@ -52,7 +52,12 @@ def test_named_videos_are_those_of_the_corpus_and_one_without_a_tar_is_refused(a
     assert json.loads(log)["path"] == "nowhere" and json.loads(log)["reason"] == "missing"
 
 
-def test_a_video_id_that_is_none_and_a_run_that_is_not_there_are_exit_2(again: Corpus, tmp_path: Path) -> None:
+def test_a_video_id_that_is_none_and_a_run_that_is_not_there_are_exit_2(
+    again: Corpus, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "ids.txt").write_text("../x\n")
-    assert again("embed", "--videos", str(tmp_path / "ids.txt"), run_id="e") == 2
+    assert again("embed", "--videos", str(tmp_path / "ids.txt"), run_id="wrong-ids") == 2
+    assert not list(again.workspace.rglob("wrong-ids"))
+    capsys.readouterr()
     assert again("embed", "--of-run", "nope", run_id="e") == 2
+    assert "resplice plan --run-id nope" in capsys.readouterr().err

@@ -16,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 from resplice.io import embedders
 from resplice.io.embedders import Choice
 from resplice.transforms import cepstra
-from resplice.transforms.records import UserError
+from resplice.transforms.records import Refusal, UserError
 from resplice.transforms.settings import Embed, StoreOptions
 from resplice.transforms.windows import unit
 
@@ -193,3 +193,8 @@ def test_what_is_no_embedder_is_told_with_those_that_are_known(spec: str) -> Non
 def test_an_extra_that_is_missing_is_named() -> None:
     with pytest.raises(UserError, match=r"no_such_module is not installed: pip install 'resplice\[embed\]'"):
         embedders.needs("embed", "no_such_module")
+
+
+def test_logmel_refuses_what_is_shorter_than_a_frame() -> None:
+    with pytest.raises(Refusal, match="too_short"):
+        embedders.LogMel().embed([np.zeros(100, np.float32)])
