@@ -20,6 +20,7 @@ import functools
 import hashlib
 import importlib.metadata
 import platform
+import re
 import subprocess
 import sys
 import time
@@ -39,7 +40,7 @@ from resplice.transforms.sidecar import entries, flaw
 
 SUFFIX = ".manifest.json"
 _SCHEMA = "resplice-{kind}-manifest-v1"
-_PACKAGES = ("apache-beam", "numpy", "pyarrow", "soundfile", "sqlalchemy")
+_OF_TESTS = re.compile(r"extra == .(?:dev|bench)\b")
 _CHUNK = 1 << 20
 _STARTED = time.monotonic()
 
@@ -224,6 +225,13 @@ def tools() -> dict[str, str]:
 
 @functools.cache
 def environment() -> dict[str, Any]:
-    """Return the Python, platform and packages that ran."""
-    packages = {name: importlib.metadata.version(name) for name in _PACKAGES}
+    """Return the Python, the platform, and the versions of the packages that resplice and its extras need, of those
+    that are installed.
+    """
+    lines = [line for line in importlib.metadata.requires("resplice") or () if not _OF_TESTS.search(line)]
+    needed = {re.split(r"[^\w.-]", line, maxsplit=1)[0].lower() for line in lines}
+    packages: dict[str, str] = {}
+    for name in sorted(needed):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            packages[name] = importlib.metadata.version(name)
     return {"python": sys.version.split()[0], "platform": platform.platform(), "packages": packages}

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from resplice.io import documents, ledger, refusals, runs
+from resplice.io import documents, ledger, refusals, runs, sidecars
 from resplice.io import progress as measured
 from resplice.io import store as places
 from resplice.io.context import Context
@@ -185,6 +185,7 @@ def run(
                 raise UserError(f"{error}\n(there is no resplice.toml here, so the defaults hold)") from None
             raise
         checks.honest(context.workspace)
+        sidecars.code()  # asked now: the checkout may be another when the first sidecar is written
         context = runs.begin(context)
         session = Session(context, args, _argv(context, beam_argv), quiet=args.quiet)
         _warn_of_folders(session)

@@ -17,7 +17,8 @@ from recovering import tree
 from speaking import Shelf
 from test_corpus_rows import log
 
-from resplice.io import replaying
+from resplice.io import replaying, runs, sidecars
+from resplice.io.context import Context
 from resplice.pipelines.__main__ import main
 from resplice.transforms import replay
 from resplice.transforms.records import UserError
@@ -141,6 +142,26 @@ def test_other_inputs_than_then_are_told_and_4(run: Run, tmp_path: Path, capsys:
     assert "inputs.cache_dir: differs in 1 files, the first notes.txt\n" in capsys.readouterr().out
 
 
+def test_the_code_is_asked_for_when_the_process_begins_and_every_package_is_named(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logs(tmp_path / "logs")
+    began = runs.begin
+    asked: list[int] = []
+
+    def begin(context: Context) -> Context:
+        asked.append(sidecars.code.cache_info().currsize)
+        return began(context)
+
+    sidecars.code.cache_clear()
+    monkeypatch.setattr(runs, "begin", begin)
+    assert run(*BVI) == 0
+    packages = json.loads(Path(SIDECAR).read_text())["environment"]["packages"]
+    assert asked == [1]
+    assert {"apache-beam", "numpy", "cyclopts", "imageio-ffmpeg"} <= packages.keys() and "pytest" not in packages
+    assert packages["numpy"] == np.__version__
+
+
 @pytest.mark.slow
 def test_corpora_of_frames_come_out_the_same_without_the_cache(run: Run, tmp_path: Path) -> None:
     konvid(tmp_path / "k", "a", "b")
@@ -167,10 +188,12 @@ def test_every_kind_of_artifact_of_the_demo_comes_out_byte_for_byte(
     tar = next(iter(sorted((made / "runs/r/repair/transcribed").glob("*.manifest.json"))))
     plan, cover = (made / f"runs/r/{name}.parquet.manifest.json" for name in ("plan/affected", "verify/coverage"))
     published = made / "snapshots/00000001.json.manifest.json"
+    changed = {path: path.stat().st_ctime_ns for path in made.rglob("*") if path.is_file()}
     for file in (plan, tar, shard, published, cover, tmp_path / "out.manifest.json"):
         capsys.readouterr()
         assert run("manifest", "replay", str(file), "--run") == 0, file
         assert "makes the same bytes again" in capsys.readouterr().out
+    assert {path: path.stat().st_ctime_ns for path in made.rglob("*") if path.is_file()} == changed
     assert run("rollback", *common, "--to", "0") == 0
     assert run("manifest", "replay", str(made / "snapshots/00000002.json.manifest.json"), "--run") == 0
     assert run("recover", *common, "--run-id", "whole", "--yes") == 0
@@ -295,3 +318,13 @@ def flip(path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
+
+
+def test_seeding_a_scratch_workspace_leaves_the_real_one_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "real" / "objects").mkdir(parents=True)
+    real = tmp_path / "real" / "objects" / "o"
+    real.write_text("x")
+    before = real.stat()
+    replaying.seed_runs(tmp_path / "real", tmp_path / "scratch", "R/embed")
+    assert (tmp_path / "scratch" / "objects" / "o").read_text() == "x"
+    assert (real.stat().st_ctime_ns, real.stat().st_nlink) == (before.st_ctime_ns, 1)
