@@ -25,6 +25,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
@@ -114,9 +115,17 @@ def content(
         "settings_sha256": run.settings,
         "run_id": run.id,
         "started_at": run.started_at,
-        "elapsed_s": elapsed_s(),
+        "process_started_at": run.process_started_at,
+        "elapsed_s": _since(run.process_started_at),
         **fields,
     }
+
+
+def _since(moment: str) -> float:
+    """Return the seconds since the process of a run began, wherever a worker of it writes."""
+    if not moment:
+        return elapsed_s()
+    return max(0.0, round((datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds(), 6))
 
 
 def elapsed_s() -> float:

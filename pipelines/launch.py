@@ -262,7 +262,8 @@ def _run(command: str, args: Any, resolved: Resolved) -> Run:
         settings=provenance.sha256(provenance.line(settings).encode()),
         args=tuple(sorted((name.rstrip("_"), _safe(provenance.plain(value))) for name, value in values.items())),
         argv=tuple(safe_words(sys.argv[1:])),
-        started_at=provenance.now(),
+        started_at=(now := provenance.now()),
+        process_started_at=now,
         entrypoint=str(Path(__file__).with_name("__main__.py")),
         cwd=str(Path.cwd()),
     )

@@ -162,6 +162,16 @@ def test_the_code_is_asked_for_when_the_process_begins_and_every_package_is_name
     assert packages["numpy"] == np.__version__
 
 
+def test_a_second_process_of_a_run_tells_its_own_beginning(run: Run, tmp_path: Path) -> None:
+    logs(tmp_path / "logs")
+    assert run(*BVI) == 0
+    first = json.loads(Path(SIDECAR).read_text())
+    Path("out.jsonl").unlink()
+    assert run(*BVI) == 0
+    second = json.loads(Path(SIDECAR).read_text())
+    assert first["started_at"] == second["started_at"] == first["process_started_at"] < second["process_started_at"]
+
+
 @pytest.mark.slow
 def test_corpora_of_frames_come_out_the_same_without_the_cache(run: Run, tmp_path: Path) -> None:
     konvid(tmp_path / "k", "a", "b")

@@ -147,7 +147,11 @@ def now() -> str:
 
 @dataclass(frozen=True)
 class Run:
-    """One run of a job, as its artifacts name it. `settings` is the digest of the settings in force."""
+    """One run of a job, as its artifacts name it.
+
+    `settings` is the digest of the settings in force; `started_at` may be when the run's first process began,
+    `process_started_at` is when this one did.
+    """
 
     id: str
     root: str
@@ -157,6 +161,7 @@ class Run:
     argv: tuple[str, ...] = ()
     seq: int = 0
     started_at: str = ""
+    process_started_at: str = ""
     entrypoint: str = ""
     cwd: str = ""
     code: str = VERSION

@@ -10,7 +10,7 @@ from resplice.transforms.records import UserError
 
 _WORKSPACE = "corpus.workspace="
 _HIDDEN = "***"
-TIMES = frozenset({"at", "created_at", "timestamp", "started_at", "elapsed_s"})
+TIMES = frozenset({"at", "created_at", "timestamp", "started_at", "process_started_at", "elapsed_s"})
 """Names of values that tell when something was made."""
 
 
