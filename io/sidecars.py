@@ -19,6 +19,7 @@ import contextlib
 import functools
 import hashlib
 import importlib.metadata
+import json
 import platform
 import re
 import subprocess
@@ -112,6 +113,7 @@ def content(
         "code": code(),
         "tools": tools(),
         "environment": {**environment(), "cwd": run.cwd},
+        "settings": json.loads(run.given),
         "settings_sha256": run.settings,
         "run_id": run.id,
         "started_at": run.started_at,

@@ -24,6 +24,7 @@ from resplice.io.progress import Counts, Gauge, Watch
 from resplice.io.refusals import Refused, Summary
 from resplice.pipelines import checks, failures, progress
 from resplice.pipelines.config import Resolved
+from resplice.pipelines.config import given as given_settings
 from resplice.pipelines.keys import safe, safe_words
 from resplice.pipelines.running import Servers, quiet, running
 from resplice.transforms import provenance
@@ -264,6 +265,7 @@ def _run(command: str, args: Any, resolved: Resolved) -> Run:
         argv=tuple(safe_words(sys.argv[1:])),
         started_at=(now := provenance.now()),
         process_started_at=now,
+        given=provenance.line(given_settings(resolved)),
         entrypoint=str(Path(__file__).with_name("__main__.py")),
         cwd=str(Path.cwd()),
     )

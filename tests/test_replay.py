@@ -162,6 +162,26 @@ def test_the_code_is_asked_for_when_the_process_begins_and_every_package_is_name
     assert packages["numpy"] == np.__version__
 
 
+def test_settings_of_the_environment_and_of_a_file_are_in_the_command(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logs(tmp_path / "logs")
+    Path("resplice.toml").write_text('[plan]\nfailed_statuses = ["a b"]\n[run]\nretry = "failed"\n')
+    monkeypatch.setenv("RESPLICE_MERGE_ON_MISSING", "keep")
+    monkeypatch.setenv("RESPLICE_DATABASE_URL", "postgresql://me:SEKRIT@host/db")
+    assert run(*BVI, "--set", "run.timeout_s=5") == 0
+    text = Path(SIDECAR).read_text()
+    settings = json.loads(text)["settings"]
+    assert settings["merge.on_missing"] == {"value": "keep", "from": "environment"}
+    assert settings["run.timeout_s"] == {"value": 5.0, "from": "flag"}
+    assert "SEKRIT" not in text and "run.retry" not in settings
+    capsys.readouterr()
+    assert run("manifest", "replay", SIDECAR) == 0
+    wanted = """--set 'merge.on_missing="keep"' --set 'plan.failed_statuses=["a b"]'"""
+    assert capsys.readouterr().out.endswith(f"--set run.timeout_s=5 {wanted}\n")
+    assert run("manifest", "replay", SIDECAR, "--run") == 0
+
+
 def test_a_second_process_of_a_run_tells_its_own_beginning(run: Run, tmp_path: Path) -> None:
     logs(tmp_path / "logs")
     assert run(*BVI) == 0
