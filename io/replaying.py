@@ -6,7 +6,6 @@ Stores never change a file in place, so that what the scratch workspace shares w
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import sqlite3
 import subprocess
@@ -51,11 +50,9 @@ def _link_tree(source: Path, target: Path) -> None:
 
 
 def _link(source: str | Path, target: str | Path) -> None:
+    """Link by name: a hard link would change the state of the real file, by which its digest is remembered."""
     Path(target).parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy2(source, target)
+    Path(target).symlink_to(Path(source).resolve())
 
 
 def begin(scratch: Path, run_id: str, command: str, started_at: str) -> None:

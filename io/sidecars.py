@@ -19,11 +19,14 @@ import contextlib
 import functools
 import hashlib
 import importlib.metadata
+import json
 import platform
+import re
 import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
@@ -39,7 +42,7 @@ from resplice.transforms.sidecar import entries, flaw
 
 SUFFIX = ".manifest.json"
 _SCHEMA = "resplice-{kind}-manifest-v1"
-_PACKAGES = ("apache-beam", "numpy", "pyarrow", "soundfile", "sqlalchemy")
+_OF_TESTS = re.compile(r"extra == .(?:dev|bench)\b")
 _CHUNK = 1 << 20
 _STARTED = time.monotonic()
 
@@ -110,12 +113,21 @@ def content(
         "code": code(),
         "tools": tools(),
         "environment": {**environment(), "cwd": run.cwd},
+        "settings": json.loads(run.given),
         "settings_sha256": run.settings,
         "run_id": run.id,
         "started_at": run.started_at,
-        "elapsed_s": elapsed_s(),
+        "process_started_at": run.process_started_at,
+        "elapsed_s": _since(run.process_started_at),
         **fields,
     }
+
+
+def _since(moment: str) -> float:
+    """Return the seconds since the process of a run began, wherever a worker of it writes."""
+    if not moment:
+        return elapsed_s()
+    return max(0.0, round((datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds(), 6))
 
 
 def elapsed_s() -> float:
@@ -224,6 +236,13 @@ def tools() -> dict[str, str]:
 
 @functools.cache
 def environment() -> dict[str, Any]:
-    """Return the Python, platform and packages that ran."""
-    packages = {name: importlib.metadata.version(name) for name in _PACKAGES}
+    """Return the Python, the platform, and the versions of the packages that resplice and its extras need, of those
+    that are installed.
+    """
+    lines = [line for line in importlib.metadata.requires("resplice") or () if not _OF_TESTS.search(line)]
+    needed = {re.split(r"[^\w.-]", line, maxsplit=1)[0].lower() for line in lines}
+    packages: dict[str, str] = {}
+    for name in sorted(needed):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            packages[name] = importlib.metadata.version(name)
     return {"python": sys.version.split()[0], "platform": platform.platform(), "packages": packages}

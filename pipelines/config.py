@@ -26,6 +26,7 @@ from resplice.pipelines.keys import (
     is_free,
     leaves,
     nearest,
+    safe_setting,
     shown,
     unknown,
     variable,
@@ -199,15 +200,27 @@ def _filled(node: Any, prefix: str, values: Mapping[str, Any]) -> Any:
 def lines(resolved: Resolved) -> Iterator[str]:
     """Yield what is in force as TOML, one key a line, with its origin."""
     yield f"# file: {resolved.path or 'none (resplice.toml is not in the current folder)'}"
-    settings = resolved.settings
+    for key, value in _values(resolved.settings).items():
+        yield f"{key} = {shown(value)}  # {resolved.origin[key]}"
+
+
+def given(resolved: Resolved) -> dict[str, dict[str, Any]]:
+    """Return the settings that are not the defaults, but for Beam's: `value`, without secrets, and `from` where."""
+    return {
+        key: {"value": safe_setting(key, value), "from": resolved.origin[key]}
+        for key, value in _values(resolved.settings).items()
+        if resolved.origin.get(key, "default") != "default" and value != KEYS.get(key) and not key.startswith("beam.")
+    }
+
+
+def _values(settings: Settings) -> dict[str, Any]:
+    """Return the value of every key in force."""
     values = dict(leaves(settings)) | {f"polish.{key}": value for key, value in settings.polish.extra}
     for name, given in settings.validate.engine_settings:
         values |= {f"validate.{name}.{key}": value for key, value in given}
     for name, given in settings.synthesis.engines:
         values |= {f"{SPEAKERS}{name}.{key}": value for key, value in given}
-    values |= {f"beam.{key}": value for key, value in settings.beam}
-    for key, value in values.items():
-        yield f"{key} = {shown(value)}  # {resolved.origin[key]}"
+    return values | {f"beam.{key}": value for key, value in settings.beam}
 
 
 def run(args: Base, resolved: Resolved, beam_argv: list[str]) -> int:

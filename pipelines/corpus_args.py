@@ -68,6 +68,7 @@ class ManifestArgs(Common):
 
     file: str = flag("The sidecar: <artifact>.manifest.json.", "", positional=True)
     run_id: str | None = flag("Name of the run.")
+    workspace: str | None = workspace()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -97,6 +97,15 @@ def safe(text: str) -> str:
     return _SECRET.sub(r"\1=***", masked(text))
 
 
+def safe_setting(key: str, value: Any) -> Any:
+    """Return the value of a key as JSON has it, without secrets; that of a key named like a secret is `***`."""
+    if re.search(SECRET, key, re.IGNORECASE):
+        return "***"
+    if isinstance(value, list | tuple):
+        return [safe_setting(key, item) for item in value]
+    return safe(str(value)) if isinstance(value, str) else value
+
+
 def safe_words(words: Iterable[str]) -> list[str]:
     """Return the words of a command without secrets; the word behind a flag that is named like one is a secret."""
     said, hidden = list[str](), False

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from resplice.io import documents, ledger, refusals, runs
+from resplice.io import documents, ledger, refusals, runs, sidecars
 from resplice.io import progress as measured
 from resplice.io import store as places
 from resplice.io.context import Context
@@ -24,6 +24,7 @@ from resplice.io.progress import Counts, Gauge, Watch
 from resplice.io.refusals import Refused, Summary
 from resplice.pipelines import checks, failures, progress
 from resplice.pipelines.config import Resolved
+from resplice.pipelines.config import given as given_settings
 from resplice.pipelines.keys import safe, safe_words
 from resplice.pipelines.running import Servers, quiet, running
 from resplice.transforms import provenance
@@ -185,6 +186,7 @@ def run(
                 raise UserError(f"{error}\n(there is no resplice.toml here, so the defaults hold)") from None
             raise
         checks.honest(context.workspace)
+        sidecars.code()  # asked now: the checkout may be another when the first sidecar is written
         context = runs.begin(context)
         session = Session(context, args, _argv(context, beam_argv), quiet=args.quiet)
         _warn_of_folders(session)
@@ -262,7 +264,9 @@ def _run(command: str, args: Any, resolved: Resolved) -> Run:
         settings=provenance.sha256(provenance.line(settings).encode()),
         args=tuple(sorted((name.rstrip("_"), _safe(provenance.plain(value))) for name, value in values.items())),
         argv=tuple(safe_words(sys.argv[1:])),
-        started_at=provenance.now(),
+        started_at=(now := provenance.now()),
+        process_started_at=now,
+        given=provenance.line(given_settings(resolved)),
         entrypoint=str(Path(__file__).with_name("__main__.py")),
         cwd=str(Path.cwd()),
     )

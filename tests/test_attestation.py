@@ -69,7 +69,7 @@ def test_an_export_is_a_statement_with_a_predicate_of_slsa_provenance(
     tree_ = sidecar["run_provenance"]["inputs"]["data_root"]["tree_sha256"]
     assert named["inputs.data_root"] == {attestation.TREE: tree_} and "inputs.vmaf_bin" in named
     run = statement["predicate"]["runDetails"]
-    assert run["metadata"]["startedOn"] == sidecar["started_at"] < run["metadata"]["finishedOn"]
+    assert run["metadata"]["startedOn"] == sidecar["process_started_at"] < run["metadata"]["finishedOn"]
     assert run["builder"]["version"]["libvmaf"] == sidecar["tools"]["libvmaf"]
     assert tree(made.parent) == before
 
@@ -105,3 +105,12 @@ def test_outputs_that_were_not_there_are_nothing_to_attest() -> None:
     sidecar = {"schema": "x", "run_provenance": {"outputs": {"a": {"path": "a", "exists": False, "kind": "missing"}}}}
     with pytest.raises(UserError, match="no output"):
         attestation.statement(sidecar, [], rehash.entries(sidecar["run_provenance"]["outputs"], "outputs"))
+
+
+def test_the_times_are_of_the_process_that_wrote_the_artifact() -> None:
+    said = {"path": "a", "exists": True, "kind": "file", "sha256": "0" * 64}
+    times = {"started_at": "2026-01-01T00:00:00.000Z", "process_started_at": "2026-02-01T00:00:00.000Z"}
+    sidecar = {"schema": "x", "run_provenance": {}, **times, "elapsed_s": 5.0}
+    metadata = attestation.statement(sidecar, [], [("outputs.a", said)])["predicate"]["runDetails"]["metadata"]
+    assert metadata["startedOn"] == "2026-02-01T00:00:00.000Z"
+    assert metadata["finishedOn"] == "2026-02-01T00:00:05.000Z"

@@ -165,6 +165,11 @@ def test_bytes_that_are_no_text_and_a_missing_file_are_usage(root: Path) -> None
     assert main(["manifest", "verify", "."]) == 2
 
 
+def test_a_workspace_may_be_named(root: Path) -> None:
+    assert main(["manifest", "verify", "out.bin.manifest.json", "--workspace", "w"]) == 0
+    assert not (root / "w").exists()
+
+
 def test_it_writes_nothing(root: Path) -> None:
     before = sidecars.described_folder(root)
     assert verify() == 0

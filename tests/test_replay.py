@@ -17,7 +17,8 @@ from recovering import tree
 from speaking import Shelf
 from test_corpus_rows import log
 
-from resplice.io import replaying
+from resplice.io import replaying, runs, sidecars
+from resplice.io.context import Context
 from resplice.pipelines.__main__ import main
 from resplice.transforms import replay
 from resplice.transforms.records import UserError
@@ -141,6 +142,56 @@ def test_other_inputs_than_then_are_told_and_4(run: Run, tmp_path: Path, capsys:
     assert "inputs.cache_dir: differs in 1 files, the first notes.txt\n" in capsys.readouterr().out
 
 
+def test_the_code_is_asked_for_when_the_process_begins_and_every_package_is_named(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logs(tmp_path / "logs")
+    began = runs.begin
+    asked: list[int] = []
+
+    def begin(context: Context) -> Context:
+        asked.append(sidecars.code.cache_info().currsize)
+        return began(context)
+
+    sidecars.code.cache_clear()
+    monkeypatch.setattr(runs, "begin", begin)
+    assert run(*BVI) == 0
+    packages = json.loads(Path(SIDECAR).read_text())["environment"]["packages"]
+    assert asked == [1]
+    assert {"apache-beam", "numpy", "cyclopts", "imageio-ffmpeg"} <= packages.keys() and "pytest" not in packages
+    assert packages["numpy"] == np.__version__
+
+
+def test_settings_of_the_environment_and_of_a_file_are_in_the_command(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logs(tmp_path / "logs")
+    Path("resplice.toml").write_text('[plan]\nfailed_statuses = ["a b"]\n[run]\nretry = "failed"\n')
+    monkeypatch.setenv("RESPLICE_MERGE_ON_MISSING", "keep")
+    monkeypatch.setenv("RESPLICE_DATABASE_URL", "postgresql://me:SEKRIT@host/db")
+    assert run(*BVI, "--set", "run.timeout_s=5") == 0
+    text = Path(SIDECAR).read_text()
+    settings = json.loads(text)["settings"]
+    assert settings["merge.on_missing"] == {"value": "keep", "from": "environment"}
+    assert settings["run.timeout_s"] == {"value": 5.0, "from": "flag"}
+    assert "SEKRIT" not in text and "run.retry" not in settings
+    capsys.readouterr()
+    assert run("manifest", "replay", SIDECAR) == 0
+    wanted = """--set 'merge.on_missing="keep"' --set 'plan.failed_statuses=["a b"]'"""
+    assert capsys.readouterr().out.endswith(f"--set run.timeout_s=5 {wanted}\n")
+    assert run("manifest", "replay", SIDECAR, "--run") == 0
+
+
+def test_a_second_process_of_a_run_tells_its_own_beginning(run: Run, tmp_path: Path) -> None:
+    logs(tmp_path / "logs")
+    assert run(*BVI) == 0
+    first = json.loads(Path(SIDECAR).read_text())
+    Path("out.jsonl").unlink()
+    assert run(*BVI) == 0
+    second = json.loads(Path(SIDECAR).read_text())
+    assert first["started_at"] == second["started_at"] == first["process_started_at"] < second["process_started_at"]
+
+
 @pytest.mark.slow
 def test_corpora_of_frames_come_out_the_same_without_the_cache(run: Run, tmp_path: Path) -> None:
     konvid(tmp_path / "k", "a", "b")
@@ -167,10 +218,12 @@ def test_every_kind_of_artifact_of_the_demo_comes_out_byte_for_byte(
     tar = next(iter(sorted((made / "runs/r/repair/transcribed").glob("*.manifest.json"))))
     plan, cover = (made / f"runs/r/{name}.parquet.manifest.json" for name in ("plan/affected", "verify/coverage"))
     published = made / "snapshots/00000001.json.manifest.json"
+    changed = {path: path.stat().st_ctime_ns for path in made.rglob("*") if path.is_file()}
     for file in (plan, tar, shard, published, cover, tmp_path / "out.manifest.json"):
         capsys.readouterr()
         assert run("manifest", "replay", str(file), "--run") == 0, file
         assert "makes the same bytes again" in capsys.readouterr().out
+    assert {path: path.stat().st_ctime_ns for path in made.rglob("*") if path.is_file()} == changed
     assert run("rollback", *common, "--to", "0") == 0
     assert run("manifest", "replay", str(made / "snapshots/00000002.json.manifest.json"), "--run") == 0
     assert run("recover", *common, "--run-id", "whole", "--yes") == 0
@@ -295,3 +348,13 @@ def flip(path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
+
+
+def test_seeding_a_scratch_workspace_leaves_the_real_one_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "real" / "objects").mkdir(parents=True)
+    real = tmp_path / "real" / "objects" / "o"
+    real.write_text("x")
+    before = real.stat()
+    replaying.seed_runs(tmp_path / "real", tmp_path / "scratch", "R/embed")
+    assert (tmp_path / "scratch" / "objects" / "o").read_text() == "x"
+    assert (real.stat().st_ctime_ns, real.stat().st_nlink) == (before.st_ctime_ns, 1)

@@ -83,7 +83,7 @@ def _builder(sidecar: Mapping[str, Any]) -> dict[str, Any]:
 
 def _metadata(sidecar: Mapping[str, Any]) -> dict[str, Any]:
     """Return when and as what it ran; RFC 3339 in UTC."""
-    began = sidecar.get("started_at") or ""
+    began = sidecar.get("process_started_at") or sidecar.get("started_at") or ""
     if not began:
         return {"invocationId": sidecar.get("run_id", "")}
     ended = datetime.fromisoformat(began) + timedelta(seconds=float(sidecar.get("elapsed_s") or 0))

@@ -147,7 +147,11 @@ def now() -> str:
 
 @dataclass(frozen=True)
 class Run:
-    """One run of a job, as its artifacts name it. `settings` is the digest of the settings in force."""
+    """One run of a job, as its artifacts name it.
+
+    `settings` is the digest of the settings in force; `started_at` may be when the run's first process began,
+    `process_started_at` is when this one did; `given` is JSON of the settings that are not the defaults.
+    """
 
     id: str
     root: str
@@ -157,6 +161,8 @@ class Run:
     argv: tuple[str, ...] = ()
     seq: int = 0
     started_at: str = ""
+    process_started_at: str = ""
+    given: str = "{}"
     entrypoint: str = ""
     cwd: str = ""
     code: str = VERSION

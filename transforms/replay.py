@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,18 +11,33 @@ from resplice.transforms.records import UserError
 
 _WORKSPACE = "corpus.workspace="
 _HIDDEN = "***"
-TIMES = frozenset({"at", "created_at", "timestamp", "started_at", "elapsed_s"})
+TIMES = frozenset({"at", "created_at", "timestamp", "started_at", "process_started_at", "elapsed_s"})
 """Names of values that tell when something was made."""
 
 
 def command(sidecar: Mapping[str, Any]) -> list[str]:
-    """Return the words behind `resplice`. UserError if one of them held a secret, which no sidecar does."""
+    """Return the words behind `resplice`, with the settings that came from the environment or a file as `--set`.
+
+    UserError if one of the words held a secret, which no sidecar does.
+    """
     words = list(sidecar["run_provenance"].get("argv", []))
     if not words:
         raise UserError("the sidecar names no command")
     if hidden := [word for word in words if word == _HIDDEN or word.endswith(f"={_HIDDEN}") or ":***@" in word]:
         raise UserError(f"the command had a secret that no sidecar holds: {hidden[0]}; give it in the environment")
-    return words
+    end = words.index("--") if "--" in words else len(words)
+    return [*words[:end], *_settings(sidecar), *words[end:]]
+
+
+def _settings(sidecar: Mapping[str, Any]) -> list[str]:
+    """Return the flags of settings that the words do not tell; one with a secret is left to the environment."""
+    given: list[str] = []
+    for key, said in sorted(sidecar.get("settings", {}).items()):
+        if isinstance(said, dict) and said.get("from") in ("environment", "file"):
+            value = json.dumps(said.get("value"), ensure_ascii=False)
+            if _HIDDEN not in value:
+                given += ["--set", f"{key}={value}"]
+    return given
 
 
 def shown(sidecar: Mapping[str, Any]) -> str:

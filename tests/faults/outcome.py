@@ -9,7 +9,7 @@ from typing import Any
 
 from recovering import OWN_RECORDS, SIDECAR
 
-CLOCKS = {"at", "started_at", "elapsed_s", "seq"}
+CLOCKS = {"at", "started_at", "process_started_at", "elapsed_s", "seq"}
 """Fields that tell when, or by which process of a run."""
 NOTES = (*OWN_RECORDS, "examined.jsonl", "digests.json", "marks.json")
 """What one process found and did, what it need not read again, and when gc saw an object first."""
