@@ -54,8 +54,9 @@ class Asr(Measuring):
 
     @cached_property
     def version(self) -> str:
-        """Return ours, those of the packages and the runtime, where it computes, and the digest of the model, which this
-        loads once to see that it can.
+        """Return ours, those of the packages and the runtime, where it computes, and the digest of the model.
+
+        This loads the model once, to see that it can.
         """
         assert self._model is not None
         runtime = f"onnxruntime {onnxruntime.__version__} {_providers()[0]}"
