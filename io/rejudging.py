@@ -95,8 +95,8 @@ def check_measures(spec: ChainSpec, sidecar: Sidecar) -> None:
             now, then = dict(settings).get(key, default), before.get(name, {}).get(key, default)
             if name in before and now != then:
                 raise UserError(
-                    f"--rejudge: [validate.{name}] {key} = {now!r} changes what is measured; the stored measures were "
-                    f"made with {then!r}: set that, or run validate without --rejudge"
+                    f"[validate.{name}] {key} = {now!r} changes what is measured; the stored measures were made with "
+                    f"{then!r}: set that, or judge anew by `resplice validate`"
                 )
 
 
