@@ -44,6 +44,9 @@ def rejudge(session: Session) -> None:
     validate.tell_skipped(session, left)
     for sidecar in found.values():
         rejudging.check_measures(chain, sidecar)
+    measured = {line for sidecar in found.values() for line in sidecar["engine_versions"].items()}
+    for note in rejudging.other_models(chain, measured):
+        session.say(f"validate: {note}")
     unmeasured = ChainSpec(tuple(engine for engine in chain.engines if engine[0] not in stored))
     versions = validate.versions_of(session, unmeasured) if unmeasured.engines else {}
     judged_ = [item for item in todo if item.name in found]
