@@ -5,7 +5,6 @@ The model is a folder of ONNX files that its path names. None comes with resplic
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +17,7 @@ import onnxruntime
 from rapidfuzz.distance import Levenshtein
 
 from resplice.io.measuring import Answer, Measuring, Mono, mono, resampled
+from resplice.io.models import versioned
 from resplice.transforms.agreement import edges, normal
 from resplice.transforms.kinds import ASR
 from resplice.transforms.records import UserError
@@ -54,12 +54,13 @@ class Asr(Measuring):
 
     @cached_property
     def version(self) -> str:
-        """Return ours, those of the packages and the runtime, where it computes, and the digest of the model, which this
-        loads once to see that it can.
+        """Return ours, those of the packages and the runtime, where it computes, and the digest of the model.
+
+        This loads the model once, to see that it can.
         """
         assert self._model is not None
         runtime = f"onnxruntime {onnxruntime.__version__} {_providers()[0]}"
-        return f"{super().version}; {runtime}; model {_digest(self._folder)[:16]}"
+        return versioned(f"{super().version}; {runtime}", self._folder)
 
     @cached_property
     def _model(self) -> Any:
@@ -138,13 +139,3 @@ def _edits(reference: str, hypothesis: str) -> float:
 def _rate(of: Any, reference: str, hypothesis: str) -> float:
     """Return a rate of edits; jiwer has none without a reference."""
     return float(of(reference, hypothesis)) if reference else float(bool(hypothesis))
-
-
-def _digest(folder: Path) -> str:
-    """Return the SHA-256 of the names and bytes of the files of a model."""
-    total = hashlib.sha256()
-    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
-        with file.open("rb") as opened:
-            sha256 = hashlib.file_digest(opened, "sha256").hexdigest()
-        total.update(f"{file.relative_to(folder).as_posix()}\0{sha256}\n".encode())
-    return total.hexdigest()

@@ -48,7 +48,7 @@ def integrated(samples: Samples, rate: int) -> float | None:
 
 
 def _whole_blocks(samples: Samples, rate: int) -> Samples:
-    """Return samples without the incomplete block at the end, which BS.1770-4 leaves out and pyloudnorm may round up."""
+    """Return samples without the incomplete block at the end: BS.1770-4 leaves it out, pyloudnorm rounds."""
     block, hop = _BLOCK_S * rate, _HOP_S * rate
     further = math.floor((len(samples) - block) / hop + 1e-9)
     return samples[: math.ceil(block + further * hop - 1e-6)]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -15,6 +16,7 @@ from resplice.io.costs import skipping
 from resplice.io.engines import ChainSpec, asked_of, check_end, unusable
 from resplice.io.judging import Prints, shard_key
 from resplice.io.ledger import Entry
+from resplice.io.models import digest, of_version
 from resplice.io.store import Store, mapped
 from resplice.io.work import Item
 from resplice.transforms import provenance
@@ -95,9 +97,31 @@ def check_measures(spec: ChainSpec, sidecar: Sidecar) -> None:
             now, then = dict(settings).get(key, default), before.get(name, {}).get(key, default)
             if name in before and now != then:
                 raise UserError(
-                    f"--rejudge: [validate.{name}] {key} = {now!r} changes what is measured; the stored measures were "
-                    f"made with {then!r}: set that, or run validate without --rejudge"
+                    f"[validate.{name}] {key} = {now!r} changes what is measured; the stored measures were made with "
+                    f"{then!r}: set that, or judge anew by `resplice validate`"
                 )
+
+
+def other_models(spec: ChainSpec, stored: Iterable[tuple[str, str]]) -> list[str]:
+    """Return notes on the models that are not where the settings say, so that only stored measures tell of them.
+
+    `stored` are engines with the versions that measured. UserError if a model that is there is not the one of these.
+    """
+    notes = []
+    given = {name: dict(settings).get("model", "") for name, settings in spec.engines}
+    known = {(name, then) for name, version in stored if given.get(name) is not None and (then := of_version(version))}
+    for name, then in sorted(known):
+        folder = Path(given[name])
+        if not given[name] or not folder.is_dir():
+            notes.append(
+                f"[validate.{name}] model = {given[name]!r} is not there: the stored measures of {then} decide"
+            )
+        elif (now := digest(folder)) != then:
+            raise UserError(
+                f"[validate.{name}] model = {given[name]!r} is model {now}; the stored measures were made with {then}: "
+                "set that, or judge anew by `resplice validate`"
+            )
+    return notes
 
 
 class Rejudge:

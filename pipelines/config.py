@@ -31,8 +31,9 @@ from resplice.pipelines.keys import (
     unknown,
     variable,
 )
+from resplice.transforms.kinds import KINDS
 from resplice.transforms.records import Exit, UserError
-from resplice.transforms.settings import Polish, Settings
+from resplice.transforms.settings import Polish, Settings, Validate
 
 DEFAULT_FILE = "resplice.toml"
 EXAMPLE: str = resources.files("resplice.pipelines").joinpath(DEFAULT_FILE).read_text("utf-8")
@@ -72,7 +73,16 @@ def resolve(
     for key in (*PATHS, "database.url"):
         values.setdefault(key, absolute(key, KEYS[key], base))
     values["database.url"] = Secret(values["database.url"])
-    return Resolved(_filled(Settings(), "", _with_composites(values)), origin, file.absolute() if file else None)
+    settings = _filled(Settings(), "", _with_composites(values))
+    _check_engines(settings.validate)
+    return Resolved(settings, origin, file.absolute() if file else None)
+
+
+def _check_engines(validate: Validate) -> None:
+    """Check the settings of our own engines, also of those that are not in the chain; others check theirs."""
+    for name, given in validate.engine_settings:
+        if name in KINDS:
+            KINDS[name].check(dict(given))
 
 
 def _flag(key: str) -> str:

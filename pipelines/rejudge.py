@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from resplice.io import engines as installed
 from resplice.io import rejudging, shards, sidecars
 from resplice.io.context import Context
@@ -42,6 +44,9 @@ def rejudge(session: Session) -> None:
     validate.tell_skipped(session, left)
     for sidecar in found.values():
         rejudging.check_measures(chain, sidecar)
+    measured = {line for sidecar in found.values() for line in sidecar["engine_versions"].items()}
+    for note in rejudging.other_models(chain, measured):
+        session.say(f"validate: {note}")
     unmeasured = ChainSpec(tuple(engine for engine in chain.engines if engine[0] not in stored))
     versions = validate.versions_of(session, unmeasured) if unmeasured.engines else {}
     judged_ = [item for item in todo if item.name in found]
@@ -69,14 +74,26 @@ def sweep(context: Context, asked: str) -> int:
         raise UserError(f"--sweep: run {context.run.id!r} has no results yet: first run `resplice validate`")
     given = context.settings.validate
     spec, _ = rejudging.chain_again(given, {}, [])
+    for sidecar in mapped(store, lambda key: sidecars.load(store, key), keys):
+        if sidecar and "chain" in sidecar:
+            rejudging.check_measures(spec, sidecar)
     chain = rejudging.deciders(spec)
     engine, setting, values = _asked(asked, chain)
-    counts = {value: [0, 0, 0, 0] for value in values}
+    counts, measure, measured, rows_ = {value: [0, 0, 0, 0] for value in values}, _measure(setting), 0, 0
     for shard in mapped(store, lambda key: Shard(shards.open_file(store, key).read()), keys):
+        rows_ += shard.count
+        measured += int(np.isfinite(shard.floats(measure)).sum())
         for value in values:
             _count(counts[value], shard, _with(chain, engine, setting, value), setting)
+    if not measured:
+        raise UserError(
+            f"--sweep: no segment of this run was measured by {engine}: run `resplice validate --run-id "
+            f"{context.run.id}` with it first"
+        )
     now = dict(chain)[engine].thresholds[setting]
     print(f"[validate.{engine}] {setting}, in force {now:g}: segments of run {context.run.id} by value")
+    if measured < rows_:
+        print(f"{measured:,} of {rows_:,} segments have {measure}")
     rows = [(f"{value:g}", *map(str, numbers)) for value, numbers in counts.items()]
     table((setting, "failed", "for this reason", "passed", "error"), rows)
     return Exit.DONE
@@ -94,6 +111,12 @@ def _count(counts: list[int], shard: Shard, chain: Chain, setting: str) -> None:
 def _reason(setting: str) -> str:
     rules = [rule for kind in KINDS.values() for rule in kind.rules]
     return next((rule.reason for rule in rules if rule.setting == setting), "duration_outlier")
+
+
+def _measure(setting: str) -> str:
+    """Return what a threshold is compared with; that of whole videos looks at the lengths of all."""
+    rules = [rule for kind in KINDS.values() for rule in kind.rules]
+    return next((rule.measure for rule in rules if rule.setting == setting), "duration_s")
 
 
 def _with(chain: Chain, engine: str, setting: str, value: float) -> Chain:

@@ -14,7 +14,7 @@ import tonespeech
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resplice.io import asking
+from resplice.io import asking, rejudging
 from resplice.io.asr import Asr, agreement
 from resplice.io.audio import encode
 from resplice.io.chain import judge_segments
@@ -183,6 +183,20 @@ def test_the_place_of_a_model_is_no_part_of_what_it_says(model: str, tmp_path: P
         for where, size in ((model, 1), (other, 9))
     ]
     assert specs[0].deciding == specs[1].deciding == ChainSpec((("asr", (("wer_high", 0.5),)),))
+
+
+def test_judging_again_refuses_another_model_and_tells_of_one_that_is_gone(model: str, tmp_path: Path) -> None:
+    stored = [("asr", Asr(model=model).version), ("signal", "1")]
+    other = tonespeech.build(tmp_path / "other")
+    (other / "vocab.txt").write_text((other / "vocab.txt").read_text().replace("a 0", "x 0"))
+
+    def notes(folder: Path | str) -> list[str]:
+        return rejudging.other_models(ChainSpec((("signal", ()), ("asr", (("model", str(folder)),)))), stored)
+
+    assert notes(model) == []
+    with pytest.raises(UserError, match="the stored measures were made with"):
+        notes(other)
+    assert "is not there: the stored measures" in notes(tmp_path / "gone")[0] and len(notes("")) == 1
 
 
 def test_the_last_engine_must_pass_something() -> None:

@@ -178,13 +178,27 @@ def test_a_foreign_splitter_takes_any_key(here: Path) -> None:
 def test_an_installed_engine_has_a_section_and_signal_has_margins(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keys, "engines", lambda: ["mine", "signal"])
     monkeypatch.setattr(config, "engines", lambda: ["mine", "signal"])
-    text = "[validate.mine]\nmodel = 'small'\n[validate.signal]\nmargin_peak = 1\ntoo_short_s = 1\n"
+    text = "[validate.mine]\nmodel = 'small'\n[validate.signal]\nmargin_rate_low = 1\ntoo_short_s = 1\n"
     validate = of_file(text, here, environ={"RESPLICE_VALIDATE_MINE_BEAMS": "3"}).settings.validate
     assert validate.engine_settings == (
         ("mine", (("beams", 3), ("model", "small"))),
-        ("signal", (("margin_peak", 1.0),)),
+        ("signal", (("margin_rate_low", 1.0),)),
     )
     assert validate.signal.too_short_s == 1.0
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[validate.vad]\nspech_low = 1", r"\[validate.vad\] spech_low is not a setting; .* speech_low"),
+        ("[validate.vad]\nspeech = 0", "a probability is above 0 and at most 1"),
+        ("[validate.vad]\nspeech = 1.5", "a probability is above 0 and at most 1"),
+        ("[validate.signal]\nmargin_duration_outlier_iqr = 1", "margin_duration_outlier_iqr is not a setting"),
+    ],
+)
+def test_settings_of_an_engine_outside_the_chain_are_checked_too(here: Path, text: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        of_file(text, here)
 
 
 def test_beam_takes_any_key_and_keeps_the_default_runner(here: Path) -> None:

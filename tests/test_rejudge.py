@@ -231,6 +231,17 @@ def test_a_sweep_counts_what_judging_again_then_fails(again: Corpus, capsys: pyt
     assert counts[14.0][:2] == [str(len(failed)), str(low)] != counts[12.0][:2]
 
 
+def test_a_sweep_over_what_was_not_measured_is_told(again: Corpus, capsys: pytest.CaptureFixture[str]) -> None:
+    assert again("validate", "--sweep=snr_low=1:2:1", WITH_SNR) == 2
+    assert "no segment of this run was measured by snr: run `resplice validate" in capsys.readouterr().err
+    assert again("validate", "--sweep=rate_low=1:2:1", "--set=validate.signal.silence_gap_dbfs=-40") == 2
+    assert "silence_gap_dbfs = -40.0 changes what is measured" in capsys.readouterr().err
+    assert again("validate", *MARGIN, WITH_SNR) == 0
+    assert again("validate", "--sweep=snr_low=1:2:1", *MARGIN, WITH_SNR) == 0
+    count, total = sum(row.get("snr_db") is not None for row in again.results()), len(again.results())
+    assert 0 < count < total and f"{count} of {total} segments have snr_db" in capsys.readouterr().out
+
+
 def test_a_chain_of_missing_engines_alone_is_told(
     again: Corpus, without_pyloudnorm: None, capsys: pytest.CaptureFixture[str]
 ) -> None:

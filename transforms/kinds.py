@@ -50,6 +50,7 @@ VAD = Kind(
     ),
     thresholds={"speech_low": 0.1, "pause_long": 3.0, "cut_start": 0.0, "cut_end": 0.0},
     measuring={"speech": 0.5},
+    probabilities=("speech",),
 )
 """`cut_start` and `cut_end` are seconds of no speech at the edges; 0 switches them off."""
 

@@ -45,6 +45,7 @@ class Kind:
 
     `thresholds` decide over stored measures, `measuring` change what is measured, `places` change neither (where a
     model is, how many segments go to it at once). `goes_on`: it has the setting `passes`.
+    `probabilities` are settings above 0 and at most 1.
     """
 
     name: str
@@ -53,11 +54,13 @@ class Kind:
     measuring: Mapping[str, Any] = field(default_factory=dict)
     places: Mapping[str, Any] = field(default_factory=dict)
     goes_on: bool = True
+    probabilities: tuple[str, ...] = ()
 
     @property
     def margins(self) -> list[str]:
         """Return the settings that tell how far from its threshold a measure is in doubt."""
-        return [MARGIN + name for name in self.thresholds]
+        compared = {rule.setting for rule in self.rules}
+        return [MARGIN + name for name in self.thresholds if name in compared]
 
     @property
     def known(self) -> list[str]:
@@ -94,6 +97,8 @@ class Kind:
             raise UserError(f"{where} = {value!r}: give a whole number of at least 1")
         elif key.startswith(MARGIN) and value < 0:
             raise UserError(f"{where} = {value!r}: a margin is at least 0")
+        elif key in self.probabilities and not 0 < value <= 1:
+            raise UserError(f"{where} = {value!r}: a probability is above 0 and at most 1")
 
 
 @dataclass(frozen=True)
