@@ -28,6 +28,8 @@ M4A = ".m4a"
 _BLOCK = 1 << 17
 _HEAD = 1 << 16
 _MOST_CHANNELS = 2
+_FLAC_TOTAL = slice(21, 26)
+"""Where the 36 bits of the frames in all end, in a FLAC whose first block is STREAMINFO (RFC 9639, 8.2)."""
 _UNKNOWN = 7
 """The error of libsndfile that it words as a file that does not exist, when it is none of its kinds."""
 Block = NDArray[np.float32]
@@ -100,6 +102,8 @@ def _declared(file: IO[bytes]) -> int | None:
     size = file.seek(0, os.SEEK_END)
     if head[:4] == b"FORM" and (said := struct.unpack_from(">I", head.ljust(8, b"\0"), 4)[0] + 8) > size:
         raise Damage("aiff_truncated", f"{size} bytes, its header says {said}")
+    if head[:4] == b"fLaC" and len(head) > _FLAC_TOTAL.stop and not int.from_bytes(head[_FLAC_TOTAL]) & (1 << 36) - 1:
+        raise Damage("flac_streamed", "the FLAC does not tell its length (streamed); rewrite it with flac or ffmpeg")
     if head[:4] != b"RIFF":
         return None
     try:

@@ -110,7 +110,8 @@ class Index:
     def _load(self, key: str) -> tuple[pa.Table, Mapping[bytes, bytes]]:
         file = shards.open_file(self._store, key, own=True)
         with file:
-            names = [n for n in ("path", "video_id", "segment_file", "content_sha256") if n in file.schema_arrow.names]
+            wanted = ("path", "video_id", "segment_file", "content_sha256", *_RESULT)
+            names = [name for name in wanted if name in file.schema_arrow.names]
             return file.read(columns=names), file.metadata.metadata or {}
 
     def _take(self, key: str, table: pa.Table, metadata: Mapping[bytes, bytes]) -> None:
@@ -122,13 +123,15 @@ class Index:
             return
         owners, contents = owners_of(table), table.column("content_sha256").to_pylist()
         self.owners.setdefault(writing, set()).update(owners)
+        results = table.select(list(_RESULT)).to_pylist() if set(_RESULT) <= set(table.column_names) else None
         first = 0
         for row, owner in enumerate(owners):
             if row + 1 == len(owners) or owners[row + 1] != owner:
                 there = self.present.get(owner)
                 if there is None or writing >= there.writing:
                     identity = Identity(contents[row], said[EMBEDDER], said[WINDOWS])
-                    self.present[owner] = Present(identity, writing, Vector(key, first, row + 1 - first))
+                    at = Vector(key, first, row + 1 - first)
+                    self.present[owner] = Present(identity, writing, at, results[row] if results else None)
                 first = row + 1
 
     def begin(self, run_id: str, replaced: Sequence[Present], resume: bool) -> int:

@@ -148,7 +148,7 @@ def embed(session: Session, ask: Asked) -> None:
         session.say("\n".join(f"  {name:20} {count:>8,}" for name, count in counters.items()))
         return
     work = Job(
-        context, ask.choice, ask.windows, ask.out, _writing(session, index, decision, ask), ask.library,
+        context, ask.choice, ask.windows, ask.out, _writing(session, index, decision), ask.library,
         of_videos=ask.of_videos, with_results=session.args.with_results,
         tars=segments.Tars(context) if ask.of_videos else None,
     )  # fmt: skip
@@ -198,16 +198,11 @@ def plan(session: Session, ask: Asked, found: Sequence[Unit], index: Index) -> D
     return decide(found, index.present, ask.choice.digest, str(ask.windows), completed, quarantined, resume)
 
 
-def _writing(session: Session, index: Index, decision: Decision, ask: Asked) -> int:
+def _writing(session: Session, index: Index, decision: Decision) -> int:
     """Return the number of this writing; that of before where nothing is to be written."""
     if not decision.queued:
         return index.writing
-    identity = ask.choice.digest, str(ask.windows)
-    there = [(unit, index.present[unit.key]) for unit in decision.queued if unit.key in index.present]
-    replaced = [
-        old for unit, old in there
-        if (old.identity.content, old.identity.embedder, old.identity.windows) != (unit.sha256, *identity)
-    ]  # fmt: skip
+    replaced = [index.present[unit.key] for unit in decision.queued if unit.key in index.present]
     return index.begin(session.context.run.id, replaced, session.args.resume)
 
 

@@ -397,6 +397,17 @@ def test_m4a_is_decoded_by_the_extra_av(music: Make) -> None:
     assert row["sample_rate"] == 44100 and row["duration_s"] == pytest.approx(1.0, abs=0.1)
 
 
+def test_a_flac_that_does_not_tell_its_length_is_told_as_such(music: Make) -> None:
+    library = music(1)
+    path = library.path("track000.flac")
+    data = bytearray(path.read_bytes())
+    data[21:26] = bytes([data[21] & 0xF0, 0, 0, 0, 0])
+    path.write_bytes(data)
+    assert library() == 3 and library.failures() == {"track000.flac": ("decode", "undecodable")}
+    log = (library.folder / "data/embed_checkpoint_failed.jsonl").read_text()
+    assert "does not tell its length (streamed); rewrite it" in log
+
+
 def test_decoding_that_takes_too_long_is_a_timeout_of_that_file(music: Make) -> None:
     library = music(1)
     assert library("--set", "run.timeout_s=0.0001") == 3

@@ -39,6 +39,19 @@ def test_the_segments_of_a_run_are_embedded_out_of_their_tars_with_their_results
     assert same.equals(table) and counters["queued"] == counters["failed"]
 
 
+def test_results_are_added_to_what_is_embedded_without_embedding_it_again(
+    again: Corpus, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain, _ = embedded(again, tmp_path, "--of-run", "r")
+    capsys.readouterr()
+    table, counters = embedded(again, tmp_path, "--of-run", "r", "--with-results")
+    assert counters["succeeded"] == len(plain) and " 0 contents embedded" in capsys.readouterr().out
+    assert table.column("vector").to_pylist() == plain.column("vector").to_pylist()
+    assert pc.any(pc.is_valid(table.column("status"))).as_py()
+    _, counters = embedded(again, tmp_path, "--of-run", "r", "--with-results")
+    assert counters["succeeded"] == 0
+
+
 def test_named_videos_are_those_of_the_corpus_and_one_without_a_tar_is_refused(again: Corpus, tmp_path: Path) -> None:
     whole, _ = embedded(again, tmp_path / "run", "--of-run", "r")
     video = whole.column("video_id")[0].as_py()

@@ -54,11 +54,14 @@ class Vector:
 
 @dataclass(frozen=True)
 class Present:
-    """The current rows of a unit: of which identity, of which writing (number and run), where."""
+    """The current rows of a unit: of which identity, of which writing (number and run), where; `result`: if they have
+    these columns, status and reasons.
+    """
 
     identity: Identity
     writing: tuple[int, str]
     at: Vector
+    result: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,8 @@ def decide(
     for unit in units:
         there = present.get(unit.key)
         same = there is not None and there.identity == Identity(unit.sha256, embedder, windows)
-        if resume and same:
+        told = there is not None and unit.result in (None, there.result)  # else its row is written anew, as a known one
+        if resume and same and told:
             (made.checkpoint if unit.key in completed else made.existing).append(unit)
         elif unit.key in quarantined or (unit.sha256 and unit.sha256 in quarantined):
             made.quarantined.append(unit)
