@@ -60,7 +60,8 @@ def joined(context: Context, labels: dict[tuple[str, str], Label], measures: Seq
     known = [labels[row["video_id"], row["segment_file"]] for row in rows]
     columns = {name: np.array([_number(row.get(name)) for row in rows], np.float64) for name in measures}
     failed = np.array([row["status"] == "failed" for row in rows], np.bool_)
-    return Labelled(columns, np.array([bad for bad, _ in known], np.bool_), [why for _, why in known], failed)
+    bad, whys = np.array([bad for bad, _ in known], np.bool_), [why for _, why in known]
+    return Labelled(columns, bad, whys, failed, [row["reasons"] for row in rows])
 
 
 def _number(value: Any) -> float:
@@ -71,7 +72,7 @@ def _rows(context: Context, labels: dict[tuple[str, str], Label], measures: Sequ
     store = context.workspace.store
     there = {head.key for head in store.list(f"{context.stage('validate')}/shards/")}
     videos = pa.array(sorted({video for video, _ in labels}), pa.string())
-    wanted = ["video_id", "segment_file", "status", *measures]
+    wanted = ["video_id", "segment_file", "status", "reasons", *measures]
     for key in sorted(key for key in there if key + sidecars.SUFFIX in there):
         file = shards.open_file(store, key)
         for batch in file.iter_batches(columns=[name for name in wanted if name in file.schema_arrow.names]):

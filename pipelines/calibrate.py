@@ -20,7 +20,7 @@ from resplice.pipelines.keys import nearest
 from resplice.pipelines.show import table
 from resplice.transforms import provenance
 from resplice.transforms.calibration import calibrated
-from resplice.transforms.calibration_page import line, worth
+from resplice.transforms.calibration_page import lines
 from resplice.transforms.kinds import KINDS
 from resplice.transforms.records import Exit, UserError
 from resplice.transforms.verdict import REASONS
@@ -60,4 +60,4 @@ def _tell(facts: dict[str, Any], named: int, whys: Sequence[str]) -> None:
     for why in sorted({why for why in whys if why and why not in known}):
         print(f"note: why = {why!r} is no reason of an engine (the nearest is {nearest(why, known)}): counts for none")
     columns = ("reason", "threshold", "fails", "precision", "recall", "suggested", "fails", "precision", "recall")
-    table(columns, [("any", "", *worth(facts["verdict"]), "", "", "", ""), *map(line, facts["rules"])])
+    table(columns, lines(facts))

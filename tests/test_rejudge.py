@@ -25,6 +25,7 @@ from resplice.transforms.calibration import Labelled, curve, of_rule, share
 from resplice.transforms.kinds import KINDS
 from resplice.transforms.provenance import Run, fingerprint
 from resplice.transforms.settings import Settings
+from resplice.transforms.verdict import VIDEO_REASONS
 
 Planned = Callable[[], Corpus]
 NEW = "--set=validate.signal.rate_low=14"
@@ -304,6 +305,19 @@ def test_calibrate_finds_the_threshold_that_the_labels_were_made_with(
     assert sum("rate_low" in row["reasons"] for row in again.results()) == count
 
 
+def test_calibrate_counts_reasons_without_a_threshold_of_their_own_as_judged(
+    again: Corpus, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    label(again, tmp_path / "labels.csv")
+    assert again("calibrate", str(tmp_path / "labels.csv")) == 0
+    further = {row["reason"]: row["flagged"] for row in again.json("validate/calibration.json")["stored"]}
+    stored = Counter(reason for row in again.results() for reason in row["reasons"])
+    assert further and set(further) <= {"undecodable", "header_mismatch", *VIDEO_REASONS}
+    assert further == {reason: stored[reason] for reason in further}
+    said = [line.split()[:3] for line in capsys.readouterr().out.splitlines()]
+    assert {line[0] for line in said if line[1:] == ["as", "judged"]} == {"any", *further}
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -338,7 +352,7 @@ def test_the_suggested_threshold_flags_most_at_the_wanted_precision(
     measures = {key: np.ones(len(values)) for key in decider.measures} | {rule.measure: values}
     bad = np.array([is_bad for _, is_bad, _ in segments])
     whys = [rule.reason if is_bad and known else "other" if is_bad else "" for _, is_bad, known in segments]
-    labelled = Labelled(measures, bad, whys, bad)
+    labelled = Labelled(measures, bad, whys, bad, [()] * len(bad))
     if rule.needs == rule.measure:
         return
     found = of_rule(rule, decider, labelled, wanted)["suggested"]

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from resplice.transforms.rules import BELOW, Decider, Rule
+from resplice.transforms.verdict import REASONS
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -24,13 +25,14 @@ POINTS = 200
 @dataclass(frozen=True)
 class Labelled:
     """Segments with labels, in one order: their measures (NaN where missing), whether they are bad, and why ("" = not
-    known), whether they failed as judged.
+    known), whether they failed as judged, and the reasons that they have.
     """
 
     measures: Mapping[str, Floats]
     bad: Bools
     why: Sequence[str]
     failed: Bools
+    reasons: Sequence[Sequence[str]]
 
     def targets(self, reason: str) -> Bools:
         """Return the bad ones that a reason should flag."""
@@ -112,7 +114,9 @@ def _thinned(points: Sequence[Point], best: Point | None) -> list[Point]:
 
 
 def calibrated(chain: Sequence[tuple[str, Decider]], labelled: Labelled, wanted: float) -> dict[str, Any]:
-    """Return the calibration of a chain: its verdicts as a whole, and each of its rules whose measure is known."""
+    """Return the calibration of a chain: the stored verdicts as a whole, each of its rules whose measure is known, and
+    the stored reasons that are none of these.
+    """
     whole = share(labelled.failed, labelled.bad, labelled.bad, 0.0)
     rules = [
         {"engine": name, **of_rule(rule, decider, labelled, wanted)}
@@ -120,10 +124,25 @@ def calibrated(chain: Sequence[tuple[str, Decider]], labelled: Labelled, wanted:
         for rule in decider.rules
         if np.isfinite(labelled.measures[rule.measure]).any()
     ]
+    ruled = {rule["reason"] for rule in rules}
     return {
         "labelled": len(labelled.bad),
         "bad": int(labelled.bad.sum()),
         "wanted_precision": wanted,
         "verdict": {key: value for key, value in asdict(whole).items() if key != "threshold"},
         "rules": rules,
+        "stored": [_stored(reason, labelled) for reason in _further(labelled) if reason not in ruled],
     }
+
+
+def _further(labelled: Labelled) -> list[str]:
+    """Return the reasons that segments have or that labels name, if an engine knows them, sorted."""
+    known = {reason for reasons in labelled.reasons for reason in reasons}
+    return sorted(known | (set(labelled.why) & set(REASONS)))
+
+
+def _stored(reason: str, labelled: Labelled) -> dict[str, Any]:
+    """Return what a reason is worth as it was judged: no threshold over one measure decides it."""
+    flagged = np.array([reason in reasons for reasons in labelled.reasons], np.bool_)
+    point = asdict(share(flagged, labelled.bad, labelled.targets(reason), 0.0))
+    return {"reason": reason, **{key: value for key, value in point.items() if key != "threshold"}}

@@ -7,10 +7,12 @@ from typing import Any
 
 from resplice.transforms.page import Block, Curves, Listing, Section, Threshold
 
+AS_JUDGED = "as judged"
 _TEXT = (
     "Labelled segments against what the engines measured. Precision: of the segments that a threshold fails, the share "
     "that is labelled bad. Recall: of the bad ones, the share that it fails. Dashed lines are the threshold in force "
-    "and the one that fails most at the wanted precision."
+    "and the one that fails most at the wanted precision. Lines as judged are of the stored verdicts, whatever the "
+    "thresholds in force now; no threshold over one measure could be suggested there."
 )
 
 
@@ -30,9 +32,15 @@ def _tells(rule: Mapping[str, Any]) -> bool:
 def _listing(facts: Mapping[str, Any]) -> Listing:
     columns = ("reason", "threshold", "fails", "precision", "recall", "suggested", "fails then", "precision then",
                "recall then")  # fmt: skip
-    rows = [("any", "", *worth(facts["verdict"]), "", "", "", ""), *map(line, facts["rules"])]
+    rows = lines(facts)
     where = "validate/calibration.json"
     return Listing("Reasons", columns, rows, len(rows), where, "reasons")
+
+
+def lines(facts: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """Return the lines of a table: any reason, the rules by the thresholds in force, further stored reasons."""
+    stored = [(found["reason"], AS_JUDGED, *worth(found), "", "", "", "") for found in facts.get("stored", ())]
+    return [("any", AS_JUDGED, *worth(facts["verdict"]), "", "", "", ""), *map(line, facts["rules"]), *stored]
 
 
 def line(rule: Mapping[str, Any]) -> tuple[str, ...]:
