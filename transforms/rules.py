@@ -6,17 +6,18 @@ import difflib
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any
 
 from resplice.transforms.records import UserError
 
 MARGIN = "margin_"
 BELOW, ABOVE = "below", "above"
 PASSED, FAILED, UNSURE = "passed", "failed", "unsure"
-Bools = npt.NDArray[np.bool_]
+if TYPE_CHECKING:  # the settings need rules, and must load quickly
+    import numpy as np
+    import numpy.typing as npt
+
+    Bools = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -133,6 +134,8 @@ class Decider:
         Returns:
             Who failed and who is unsure (the rest passed), shape (n,), and which reasons hold, shape (n, rules).
         """
+        import numpy as np
+
         held = np.stack([self.holds(rule, measures) for rule in self.rules], axis=1)
         doubts = np.stack([self.doubtful(rule, measures) for rule in self.rules], axis=1)
         failed = (held & ~doubts).any(axis=1)
