@@ -27,7 +27,7 @@ from resplice.io.pool import close_all
 from resplice.pipelines import config, documents_report
 from resplice.pipelines.__main__ import main
 from resplice.pipelines.keys import KEYS
-from resplice.transforms import chunks, gaps, library, speech
+from resplice.transforms import chunks, gaps, library, speech, verdict
 from resplice.transforms.coverage import Bucket
 from resplice.transforms.documents import SOURCES
 from resplice.transforms.kinds import KINDS
@@ -319,7 +319,7 @@ def vocabulary(played: Played) -> set[str]:
     words |= {
         word for kind in KINDS.values() for rule in kind.rules for word in (rule.reason, rule.setting, rule.measure)
     }
-    words |= {"asr_text", *(f"margin_{name}" for name in KINDS["signal"].thresholds)}
+    words |= {"asr_text", *verdict.REASONS, *(f"margin_{name}" for name in KINDS["signal"].thresholds)}
     words |= {*vectors.COLUMNS, *vectors.OF_A_SEGMENT}
     words |= {*test_corpus_rows.KEYS.split(), *clips.SCHEMA.names, *scoring.SCHEMA.names}
     row = speech.row(1, 1, Synthesis(), [], 0, audio_path=None, audio_sha256=None, text_sha256=None)
