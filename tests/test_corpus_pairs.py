@@ -228,7 +228,7 @@ def test_an_output_among_the_pairs_is_none_of_them_and_each_folder_is_an_input(h
         told.append(sidecar(Path("n/dis/f.parquet")))
     assert told[0] == told[1] and told[0]["refused"] == []
     inputs = told[0]["run_provenance"]["inputs"]
-    assert (inputs["data_root"]["files"], inputs["ref"]["files"], inputs["dis"]["files"]) == (0, 1, 1)
+    assert (inputs["data_root"]["files"], inputs["ref"]["files"], inputs["dis"]["files"]) == (2, 1, 1)
     assert told[0]["cache_dir"].endswith("cache/full-features") and "cache_dir" not in inputs
     assert main(["manifest", "verify", "n/dis/f.parquet.manifest.json"]) == 0
     Path("n/ref/Src_a_25fps.mp4").write_bytes(b"")
