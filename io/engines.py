@@ -11,7 +11,7 @@ measures)`, registered in the entry point group `resplice.engines`:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cache
 from importlib import metadata
@@ -93,12 +93,16 @@ class Signal(Measuring):
 
     kind = SIGNAL
 
-    def judge(self, samples: Samples, rate: int, row: dict[str, Any], md5: str = "") -> Answer:
-        """Measure and judge; `md5` of the PCM where it is known (24 bits are assumed for int32 otherwise)."""
+    def judge(self, samples: Samples, rate: int, row: Mapping[str, Any], md5: str = "") -> Answer:
+        """Measure and judge; `md5` of the PCM where it is known."""
+        return self.told(self.measure(samples, rate, row, md5))
+
+    def measure(self, samples: Samples, rate: int, row: Mapping[str, Any], md5: str = "") -> Measures:
+        """Return the measures of one segment; without its `md5` that of int32 samples is taken to be of 24 bits."""
         digest = md5 or pcm_md5(samples, 24 if samples.dtype == np.int32 else 16)
         gap, level = self.own["silence_gap_dbfs"], self.own["clipped_level"]
         text = str(row.get("transcription") or "")
-        return self.told(measure(samples, rate, text, gap_dbfs=gap, clipped_level=level, md5=digest))
+        return measure(samples, rate, text, gap_dbfs=gap, clipped_level=level, md5=digest)
 
 
 def missing(names: Sequence[str]) -> list[str]:

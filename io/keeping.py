@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
-import threading
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
 from resplice.io import ledger, vectors
 from resplice.io.checkpoint import COMPLETED, RUNNING, Checkpoint
 from resplice.io.embedding import STAGE, Job
+from resplice.io.folding import folding
 from resplice.io.ledger import Entry
 from resplice.io.vectors import Index
 from resplice.transforms import provenance
 from resplice.transforms.embedding import READ, Decision, Unit
-from resplice.transforms.records import UserError
-
-_EVERY_S = 0.5
-_LOAD_SHARE = 20.0
-"""Keeping takes at most one part in so many of the time."""
 
 
 @dataclass
@@ -86,31 +80,9 @@ class Keeper:
             changes[unit.key] = identity.fields(size, self.job.choice.name, found.shape[1])
         library.enter(changes)
 
-    @contextlib.contextmanager
-    def keeping(self) -> Iterator[None]:
+    def keeping(self) -> AbstractContextManager[None]:
         """Keep the checkpoint while the block runs, and what is durable when it ends."""
-        ended = threading.Event()
-        thread = threading.Thread(target=self._keep, args=(ended,), daemon=True)
-        thread.start()
-        try:
-            yield
-        except BaseException:
-            ended.set()
-            thread.join()
-            with contextlib.suppress(OSError, UserError):  # what ended the work is told
-                self._fold(1)
-            raise
-        ended.set()
-        thread.join()
-        self._fold(1)
-
-    def _keep(self, ended: threading.Event) -> None:
-        wait = _EVERY_S
-        while not ended.wait(wait):
-            began = time.monotonic()
-            with contextlib.suppress(OSError, UserError):  # told when the work has ended
-                self._fold(self.every)
-            wait = max(_EVERY_S, _LOAD_SHARE * (time.monotonic() - began))
+        return folding(lambda: self._fold(self.every), lambda: self._fold(1))
 
     def _fold(self, least: int) -> None:
         """Take over the outcomes that are new, if they are at least so many."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, ClassVar
@@ -17,7 +18,7 @@ Answer = tuple[str, list[str], Measures]
 Mono = npt.NDArray[np.float32]
 
 
-class Measuring:
+class Measuring(ABC):
     """An engine whose answer is a decision over its measures alone, so that a stored measure can be judged again."""
 
     kind: ClassVar[Kind]
@@ -43,9 +44,9 @@ class Measuring:
             [str(self.revision), *(f"{name} {importlib.metadata.version(name)}" for name in self.packages)]
         )
 
+    @abstractmethod
     def measure(self, samples: Samples, rate: int, row: Mapping[str, Any]) -> Measures:
         """Return the measures of one segment; None for one that it does not have."""
-        raise NotImplementedError
 
     def judge(self, samples: Samples, rate: int, row: dict[str, Any]) -> Answer:
         """Measure, then decide."""

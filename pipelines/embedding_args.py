@@ -12,7 +12,19 @@ SHARDS = "data/embeddings"
 
 
 @dataclass(frozen=True, kw_only=True)
-class EmbedArgs(JobArgs):
+class IdentityArgs:
+    """Flags that say, beside embedder and windows, which vectors are meant."""
+
+    model_sha256: str | None = flag("SHA-256 that the model must have.", key="embed.model_sha256")
+    sample_rate: int | None = flag("Hz of the audio that the model takes.", key="embed.sample_rate")
+    pooling: str | None = flag("How the model's frames become one vector.", key="embed.pooling")
+    output: str | None = flag("Output of the model; default: its first.", key="embed.output")
+    duration_s: float | None = flag("Guard: the canonical 120, or with --allow-noncanonical the first seconds.")
+    allow_noncanonical: bool = flag("Allow another --duration-s than 120.", False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbedArgs(IdentityArgs, JobArgs):
     """Flags of every command that embeds."""
 
     run_id: str | None = flag("Name of the run; the same name resumes it; default: embed- and the moment.", named=True)
@@ -21,12 +33,6 @@ class EmbedArgs(JobArgs):
     embedder: str | None = flag("What makes the vectors: logmel, onnx:PATH, or one of yours.", key="embed.embedder")
     windows: str | None = flag("What is embedded: full, canonical or fixed:LEN/HOP (seconds).", key="embed.windows")
     batch_size: int | None = flag("Windows that the embedder is given at once.", key="embed.batch_size")
-    model_sha256: str | None = flag("SHA-256 that the model must have.", key="embed.model_sha256")
-    sample_rate: int | None = flag("Hz of the audio that the model takes.", key="embed.sample_rate")
-    pooling: str | None = flag("How the model's frames become one vector.", key="embed.pooling")
-    output: str | None = flag("Output of the model; default: its first.", key="embed.output")
-    duration_s: float | None = flag("Guard: the canonical 120, or with --allow-noncanonical the first seconds.")
-    allow_noncanonical: bool = flag("Allow another --duration-s than 120.", False)
     checkpoint_every: int = flag("Paths after which the checkpoint is written; default: 100.", 100, minimum=1)
     retry_quarantined: bool = flag("Try what is in the quarantine again.", False)
     preview: bool = flag("Write preview.html beside the shards: a projection, and nearest neighbours to hear.", False)
@@ -73,7 +79,7 @@ class AuditArgs(Common):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Gaps(AuditArgs):
+class Gaps(IdentityArgs, AuditArgs):
     """List the audio files that have no embedding, or one of other content or embedder."""
 
     library: str | None = flag("The library to compare with: meta.json; neither it nor --index: nothing is embedded.")
@@ -82,12 +88,6 @@ class Gaps(AuditArgs):
         "Take a vector of another embedder, or of other windows, as stale.", key="embed.embedder"
     )
     windows: str | None = flag("Windows that are wanted: full, canonical or fixed:LEN/HOP.", key="embed.windows")
-    model_sha256: str | None = flag("SHA-256 that the model must have.", key="embed.model_sha256")
-    sample_rate: int | None = flag("Hz of the audio that the model takes.", key="embed.sample_rate")
-    pooling: str | None = flag("How the model's frames become one vector.", key="embed.pooling")
-    output: str | None = flag("Output of the model; default: its first.", key="embed.output")
-    duration_s: float | None = flag("Guard: the canonical 120, or with --allow-noncanonical the first seconds.")
-    allow_noncanonical: bool = flag("Allow another --duration-s than 120.", False)
     out_prefix: str = flag(f"P of P.txt, P.part001.txt and P.json; default: {PENDING}.", PENDING)
     chunk_size: int = flag("Paths in each part; default: 2000.", 2000, minimum=1)
     dry_run: bool = flag("Show the counts, and write nothing.", False)

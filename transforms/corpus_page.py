@@ -5,17 +5,28 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from resplice.transforms.page import Bar, Bars, Figure, Figures, Listing, Page, Section, Tone, of_run
+from resplice.transforms.page import (
+    Figure,
+    Figures,
+    Listing,
+    Page,
+    Section,
+    Tone,
+    of_run,
+    reasons,
+    refusals,
+    time_spent,
+)
 
 Facts = Mapping[str, Any]
 COLUMNS = ("unit", "reason", "detail")
 _UNITS = {"bvi-dvc": "logs", "konvid-pairs": "clips", "full-features": "pairs"}
-_DETAIL = 240
 
 
 def page(facts: Facts, refused: Sequence[Sequence[str]], folder: str) -> Page:
     """Return the page; `refused` are rows of COLUMNS, `folder` is where the run's files are."""
-    sections = [_overview(facts), _unavailable(facts), _reasons(facts), _refused(facts, refused, folder), _time(facts)]
+    why = reasons(facts, "Why some are left out")
+    sections = [_overview(facts), _unavailable(facts), why, _refused(facts, refused, folder), time_spent(facts)]
     return of_run(f"Corpus {facts['corpus']}: {facts['run_id']}", _verdict(facts), facts, sections)
 
 
@@ -53,21 +64,6 @@ def _unavailable(facts: Facts) -> Section:
     return Section("unavailable", "Features that are not available", text, [listing] if rows else [])
 
 
-def _reasons(facts: Facts) -> Section:
-    reasons = facts["summary"]["by_reason"] if facts["summary"] else {}
-    most = sorted(reasons.items(), key=lambda entry: (-entry[1], entry[0]))
-    rows = [Bar(name, count, f"{count:,}", "warn") for name, count in most]
-    return Section("reasons", "Why some are left out", "", [Bars("Reasons", rows)] if rows else [])
-
-
 def _refused(facts: Facts, refused: Sequence[Sequence[str]], folder: str) -> Section:
-    rows = [(*values[:-1], values[-1][:_DETAIL]) for values in refused]
-    where, what = f"{folder}/{facts['corpus']}/refused.jsonl", _UNITS[facts["corpus"]]
-    listing = Listing("Search", COLUMNS, rows, facts["refused"], where, what)
-    return Section("refused", "Left out", "The same command tries them again.", [listing] if rows else [])
-
-
-def _time(facts: Facts) -> Section:
-    rows = [Bar(name, value, f"{value:.1f} s") for name, value in facts["time"]["stages_s"].items()]
-    note = "Wall-clock time, all processes of the run together, without those that were killed."
-    return Section("time", "Time spent", "", [Bars("Stages", rows, ("stage", "time"), note=note)] if rows else [])
+    listing = refusals(facts, refused, COLUMNS, f"{folder}/{facts['corpus']}/refused.jsonl")
+    return Section("refused", "Left out", "The same command tries them again.", [listing] if refused else [])

@@ -5,7 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from resplice.transforms.page import Bar, Bars, Block, Figure, Figures, Listing, Page, Section, Tone, of_run
+from resplice.transforms.page import (
+    Block,
+    Figure,
+    Figures,
+    Listing,
+    Page,
+    Section,
+    Tone,
+    of_run,
+    reasons,
+    refusals,
+    time_spent,
+)
 
 Facts = Mapping[str, Any]
 COLUMNS = ("path", "reason", "detail")
@@ -13,7 +25,8 @@ COLUMNS = ("path", "reason", "detail")
 
 def page(facts: Facts, refused: Sequence[Sequence[str]], folder: str) -> Page:
     """Return the page; `refused` are rows of COLUMNS, `folder` is where the run's files are."""
-    sections = [_overview(facts), _vectors(facts), _reasons(facts), _refused(facts, refused, folder), _time(facts)]
+    why = reasons(facts, "Why paths have no vector")
+    sections = [_overview(facts), _vectors(facts), why, _refused(facts, refused, folder), time_spent(facts)]
     return of_run(f"Embedding {facts['run_id']}", _verdict(facts), facts, sections)
 
 
@@ -53,21 +66,7 @@ def _vectors(facts: Facts) -> Section:
     return Section("vectors", "The vectors", "A vector is of a content, an embedder and its windows.", [block])
 
 
-def _reasons(facts: Facts) -> Section:
-    reasons = facts["summary"]["by_reason"] if facts["summary"] else {}
-    most = sorted(reasons.items(), key=lambda entry: (-entry[1], entry[0]))
-    rows = [Bar(name, count, f"{count:,}", "warn") for name, count in most]
-    return Section("reasons", "Why paths have no vector", "", [Bars("Reasons", rows)] if rows else [])
-
-
 def _refused(facts: Facts, refused: Sequence[Sequence[str]], folder: str) -> Section:
-    if not refused:
-        return Section("refused", "", "", [])
-    listing = Listing("Search", COLUMNS, refused, facts["refused"], f"{folder}/embed/refused.jsonl", "paths")
-    return Section("refused", "Paths without a vector", "The same command with --resume tries them again.", [listing])
-
-
-def _time(facts: Facts) -> Section:
-    rows = [Bar(name, value, f"{value:.1f} s") for name, value in facts["time"]["stages_s"].items()]
-    note = "Wall-clock time, all processes of the run together, without those that were killed."
-    return Section("time", "Time spent", "", [Bars("Stages", rows, ("stage", "time"), note=note)] if rows else [])
+    listing = refusals(facts, refused, COLUMNS, f"{folder}/embed/refused.jsonl")
+    text = "The same command with --resume tries them again."
+    return Section("refused", "Paths without a vector", text, [listing] if refused else [])

@@ -268,6 +268,12 @@ def counts(title: str, found: Mapping[str, int], tones: Mapping[str, Tone], note
     return Bars(title, [Bar(name, count, f"{count:,}", tones.get(name, "warn")) for name, count in most], note=note)
 
 
+def reasons(facts: Mapping[str, Any], title: str) -> Section:
+    """Return how often each reason refused a unit of a job of one stage."""
+    found = facts["summary"]["by_reason"] if facts["summary"] else {}
+    return Section("reasons", title, "", [counts("Reasons", found, {})] if found else [])
+
+
 def refusals(facts: Mapping[str, Any], rows: Sequence[Sequence[str]], columns: Sequence[str], where: str) -> Listing:
     """Return a listing of refusals, of which `rows` are the first; the last column is a detail, cut where it is long.
 

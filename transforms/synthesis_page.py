@@ -15,8 +15,8 @@ from resplice.transforms.page import (
     Page,
     Section,
     Tone,
-    counts,
     of_run,
+    reasons,
     refusals,
     time_spent,
 )
@@ -28,7 +28,8 @@ _MOST_BOOKS = 200
 
 def page(facts: Facts, refused: Sequence[Sequence[str]], folder: str) -> Page:
     """Return the page; `refused` are rows of COLUMNS, `folder` is where the run's files are."""
-    sections = [_overview(facts), _books(facts), _reasons(facts), _refused(facts, refused, folder), time_spent(facts)]
+    why = reasons(facts, "Why chunks are not valid")
+    sections = [_overview(facts), _books(facts), why, _refused(facts, refused, folder), time_spent(facts)]
     return of_run(f"Synthesis {facts['run_id']}", _verdict(facts), facts, sections)
 
 
@@ -76,11 +77,6 @@ def _books(facts: Facts) -> Section:
 
 def _tone(of: Facts) -> Tone:
     return "good" if of["valid"] == of["chunks"] else "warn"
-
-
-def _reasons(facts: Facts) -> Section:
-    reasons = facts["summary"]["by_reason"] if facts["summary"] else {}
-    return Section("reasons", "Why chunks are not valid", "", [counts("Reasons", reasons, {})] if reasons else [])
 
 
 def _refused(facts: Facts, refused: Sequence[Sequence[str]], folder: str) -> Section:
