@@ -235,7 +235,8 @@ def _check_sum(header: bytes, offset: int) -> None:
         return
     signed = unsigned - 256 * sum(byte > 127 for byte in header[:148] + header[156:])
     if declared != signed:
-        raise Damage("bad_checksum", f"header at byte {offset}: {declared} declared, {unsigned} found")
+        said = "no number" if declared is None else declared
+        raise Damage("bad_checksum", f"header at byte {offset}: {said} declared, {unsigned} found")
 
 
 def _byte_sum(block: bytes) -> int:

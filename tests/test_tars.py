@@ -324,3 +324,8 @@ def test_a_header_and_the_first_bytes_of_its_data_are_one_read() -> None:
     source = BytesSource(TWO + END)
     read_members(source)
     assert len(source.requests) == 2 + 2
+
+
+def test_a_file_that_is_no_tar_is_told_as_such() -> None:
+    with pytest.raises(Damage, match=r"header at byte 0: no number declared, \d+ found"):
+        read_members(BytesSource(b"no tar " * 500))
