@@ -95,12 +95,17 @@ def _looked(files: Sequence[Listed], memory: Digests, options: StoreOptions) -> 
     return [look(file, memory.of(file.key), options) for file in files]
 
 
+def taken(store: Store, key: str, known: Mapping[str, str]) -> tuple[str, str]:
+    """Return SHA-256 and token of an object, which is read unless `known` (token → SHA-256) has its token."""
+    if known and (head := store.head(key)) is not None and head.token in known:
+        return known[head.token], head.token
+    return sidecars.hashed(store, key)
+
+
 def look(file: Listed, known: Mapping[str, str], options: StoreOptions) -> tuple[str | None, str]:
     """Return SHA-256 and token of a file, from `known` (token → SHA-256) if it can be; None if it cannot be read."""
     place, key = located(file.path, options)
     try:
-        if known and (head := place.store.head(key)) is not None and head.token in known:
-            return known[head.token], head.token
-        return sidecars.hashed(place.store, key)
+        return taken(place.store, key, known)
     except (OSError, ValueError):
         return None, ""

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from resplice.io import segments, sidecars, vectors
+from resplice.io import digests, segments, sidecars, vectors
 from resplice.io.digests import Digests
 from resplice.io.embedding import Job
 from resplice.io.store import Place
@@ -59,11 +59,10 @@ def _tars(job: Job, memory: Digests, embedded: Iterable[Unit]) -> dict[str, Any]
 
 def _hashed(place: Place, key: str, memory: Digests) -> dict[str, Any]:
     """Return the description of an object; it is read unless the memory has its digest under its token."""
-    path, head = place.path(key), place.store.head(key)
-    if head is None:
+    path = place.path(key)
+    try:
+        sha256, token = digests.taken(place.store, key, memory.of(path))
+    except FileNotFoundError:
         return sidecars.described(place, key)
-    sha256 = memory.of(path).get(head.token)
-    if sha256 is None:
-        sha256, token = sidecars.hashed(place.store, key)
-        memory.learn(path, token, sha256)
-    return sidecars.known(place, key, sha256, head.size)
+    memory.learn(path, token, sha256)
+    return sidecars.described(place, key, sha256)

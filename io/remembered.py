@@ -13,7 +13,6 @@ from resplice.io.local import local_token
 from resplice.io.store import Place
 from resplice.io.trees import Files
 from resplice.transforms import provenance
-from resplice.transforms.records import UserError
 
 _SETTLED_S = 2.0
 
@@ -24,11 +23,7 @@ class Memory(Files):
     def __init__(self, place: Place, *folders: str) -> None:
         super().__init__()
         self.key = f"digests/{provenance.sha256(chr(10).join(folders).encode('utf-8', 'surrogateescape'))[:16]}.json"
-        try:
-            self._kept = Digests(place.store, self.key)
-        except UserError:
-            place.store.delete(self.key)
-            self._kept = Digests(place.store, self.key)
+        self._kept = Digests(place.store, self.key)
 
     def file(self, path: str) -> tuple[str, os.stat_result]:
         """Return the SHA-256 of a file and its state from before it was read."""
