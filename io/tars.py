@@ -229,14 +229,13 @@ def _read(source: Source, offset: int, length: int) -> bytes:
 def _check_sum(header: bytes, offset: int) -> None:
     """Compare the checksum: the field itself counts as spaces; some old writers summed signed bytes."""
     match = _OCTAL.match(header[148:156])
-    declared = int(match[1], 8) if match else None
+    declared = int(match[1], 8) if match else "no number"
     unsigned = _byte_sum(header) - _byte_sum(header[148:156]) + 8 * ord(" ")
     if declared == unsigned:
         return
     signed = unsigned - 256 * sum(byte > 127 for byte in header[:148] + header[156:])
     if declared != signed:
-        said = "no number" if declared is None else declared
-        raise Damage("bad_checksum", f"header at byte {offset}: {said} declared, {unsigned} found")
+        raise Damage("bad_checksum", f"header at byte {offset}: {declared} declared, {unsigned} found")
 
 
 def _byte_sum(block: bytes) -> int:

@@ -7,23 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from resplice.transforms.documents import SOURCES
-from resplice.transforms.page import (
-    Bar,
-    Bars,
-    Block,
-    Figure,
-    Figures,
-    Flow,
-    Node,
-    Page,
-    Section,
-    Tone,
-    counts,
-    of_run,
-    refusals,
-    time_spent,
-)
+from resplice.transforms.page import Bar, Bars, Block, Figure, Figures, Flow, Node, Page, Section, Tone
 from resplice.transforms.records import Reason
+from resplice.transforms.run_page import counts, of_run, refusals, time_spent
 
 Facts = Mapping[str, Any]
 _SHORT = {"evaluation": "eval"}

@@ -5,19 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from resplice.transforms.page import (
-    Block,
-    Figure,
-    Figures,
-    Listing,
-    Page,
-    Section,
-    Tone,
-    of_run,
-    reasons,
-    refusals,
-    time_spent,
-)
+from resplice.transforms.page import Block, Figure, Figures, Listing, Page, Section, Tone
+from resplice.transforms.run_page import of_run, reasons, refusals, time_spent
 
 Facts = Mapping[str, Any]
 COLUMNS = ("path", "reason", "detail")

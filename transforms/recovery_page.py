@@ -23,10 +23,8 @@ from resplice.transforms.page import (
     Page,
     Section,
     Tone,
-    duration,
-    refusals,
-    time_spent,
 )
+from resplice.transforms.run_page import duration, refusals, time_spent
 
 Facts = Mapping[str, Any]
 NOT_AFFECTED, PLANNED = "not affected", "planned"

@@ -6,20 +6,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from resplice.transforms.page import (
-    Bar,
-    Bars,
-    Block,
-    Figure,
-    Figures,
-    Page,
-    Section,
-    Tone,
-    of_run,
-    reasons,
-    refusals,
-    time_spent,
-)
+from resplice.transforms.page import Bar, Bars, Block, Figure, Figures, Page, Section, Tone
+from resplice.transforms.run_page import of_run, reasons, refusals, time_spent
 
 Facts = Mapping[str, Any]
 COLUMNS = ("book", "chunk", "reason", "detail")
