@@ -102,7 +102,8 @@ class Corpus:
     def finish(self, workspace: Path, *more: str) -> int:
         """Run the recovery as a process to its end and return its exit code."""
         process = self.start(workspace, *more)
-        process.communicate(timeout=120)
+        said, _ = process.communicate(timeout=120)
+        print(said)  # of a test that fails it is shown
         return process.returncode
 
 
