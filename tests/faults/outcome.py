@@ -9,8 +9,10 @@ from typing import Any
 
 from recovering import OWN_RECORDS, SIDECAR
 
+from resplice.io.costs import SECONDS
+
 CLOCKS = {"at", "started_at", "process_started_at", "elapsed_s", "seq"}
-"""Fields that tell when, or by which process of a run."""
+"""Fields that tell when, or by which process of a run; so do the seconds of an engine among a unit's counts."""
 NOTES = (*OWN_RECORDS, "examined.jsonl", "digests.json", "marks.json")
 """What one process found and did, what it need not read again, and when gc saw an object first."""
 OWN = ("/live/", "/probe-", "/outcomes.jsonl")
@@ -36,15 +38,33 @@ def _told(key: str, data: bytes) -> Any:
 
 
 def _timeless(value: dict[str, Any]) -> dict[str, Any]:
-    return {name: each for name, each in value.items() if name not in CLOCKS}
+    return {
+        name: _timeless(each) if name == "counts" else each
+        for name, each in value.items()
+        if name not in CLOCKS and not name.startswith(SECONDS)
+    }
 
 
 def differences(found: Outcome, expected: Outcome) -> list[str]:
     """Return what is lost, too much, or other than expected."""
     lost = [f"lost: {key}" for key in sorted(expected.keys() - found.keys())]
     more = [f"too much: {key}" for key in sorted(found.keys() - expected.keys())]
-    other = [f"other: {key}" for key in sorted(found.keys() & expected.keys()) if found[key] != expected[key]]
+    both = sorted(found.keys() & expected.keys())
+    other = [f"other: {key}{_where(found[key], expected[key])}" for key in both if found[key] != expected[key]]
     return lost + more + other
+
+
+def _where(found: Any, expected: Any) -> str:
+    """Return the path of the first field that differs, and its two values."""
+    if isinstance(found, dict) and isinstance(expected, dict):
+        for name in sorted(found.keys() | expected.keys()):
+            if found.get(name) != expected.get(name):
+                return f".{name}{_where(found.get(name), expected.get(name))}"
+    if isinstance(found, list) and isinstance(expected, list) and len(found) == len(expected):
+        for at, (one, other) in enumerate(zip(found, expected, strict=True)):
+            if one != other:
+                return f"[{at}]{_where(one, other)}"
+    return f": {found!r:.200}, not {expected!r:.200}"
 
 
 def digest(value: Any) -> str:

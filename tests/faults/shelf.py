@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -92,8 +93,10 @@ class Shelf:
         link.replace(self.trio.database)
 
     def outcome(self) -> Outcome:
-        """Return what the corpus holds, without clocks."""
-        return outcome.outcome(self.objects()) | {"database": self.trio.statuses()}
+        """Return what the corpus holds, without clocks and without which copy of the database sidecars name."""
+        copy, database = re.escape(f"{self._folder}/").encode() + rb"\d+", str(self.trio.database).encode()
+        objects = {key: re.sub(copy, database, data) for key, data in self.objects().items()}
+        return outcome.outcome(objects) | {"database": self.trio.statuses()}
 
     def objects(self) -> dict[str, bytes]:
         """Return the objects of the bucket."""
