@@ -70,24 +70,34 @@ def why_not() -> str:
 
 
 def reference(corpus: Corpus, folder: Path) -> tuple[dict[str, Any], list[int], list[int]]:
-    """Recover with room, stage by stage; return the outcome, the bytes of the workspace before and after each stage,
-    and from nothing to what the largest video takes of temporary files.
+    """Recover with room, by the command and in the workspace of `stopped` (sidecars name both, and a letter more may
+    be a page more); return the outcome, the bytes of the workspace before and after each stage, and from nothing to
+    what the largest video takes of temporary files.
     """
-    workspace, taken = folder / "reference", [0]
-    for stage in STAGES:
-        with contextlib.redirect_stdout(io.StringIO()):
-            code = corpus.recover(workspace, command=stage)
-        if code:
-            raise SystemExit(f"{stage} with room ended with {code}")
-        taken.append(_bytes(workspace))
+    workspace = folder / "workspace"
+    with contextlib.redirect_stdout(io.StringIO()):
+        code = corpus.finish(workspace)
+    if code:
+        raise SystemExit(f"a recovery with room ended with {code}")
     largest = max(path.stat().st_size for path in workspace.glob(f"runs/{RUN}/repair/transcribed/*.tar"))
-    return outcome(workspace), taken, [0, 2 * largest]
+    return outcome(workspace), _taken(workspace), [0, 2 * largest]
 
 
-def _bytes(workspace: Path) -> int:
-    """Return what a folder takes in pages of memory; a hard link takes nothing."""
-    sizes = {stat.st_ino: stat.st_size for stat in (path.stat() for path in workspace.rglob("*") if path.is_file())}
-    return sum(-(-size // PAGE) * PAGE for size in sizes.values())
+def _taken(workspace: Path) -> list[int]:
+    """Return what a workspace took before and after each stage, in pages of memory; a hard link takes nothing."""
+    files = [path for path in workspace.rglob("*") if path.is_file()]
+    first: dict[int, tuple[int, int]] = {}
+    for path in sorted(files, key=lambda path: _step(path.relative_to(workspace).parts)):
+        stat = path.stat()
+        first.setdefault(stat.st_ino, (_step(path.relative_to(workspace).parts), -(-stat.st_size // PAGE) * PAGE))
+    return [sum(size for step, size in first.values() if step < end) for end in range(len(STAGES) + 1)]
+
+
+def _step(parts: Sequence[str]) -> int:
+    """Return the stage that writes a file of the workspace, as its place among the stages."""
+    if parts[0] == "runs":
+        return STAGES.index(parts[2]) if parts[2] in STAGES else len(STAGES)
+    return STAGES.index("merge")
 
 
 def stopped(corpus: Corpus, folder: Path, place: str, size: int) -> tuple[Stopped, dict[str, Any]]:
