@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import importlib
 import os
 import re
@@ -32,6 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     tokens = list(sys.argv[1:] if argv is None else argv)
     # Arrow's own pool keeps what a large shard once took; read when pyarrow is first imported.
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
+    gc.set_threshold(100_000, 50, 100)  # Records by the hundred thousand are no cycles: 15 % of `embed --resume`.
     name = cli.command_name(tokens)
     try:
         with _sigterm_raises():
