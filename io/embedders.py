@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from typing import Any, Protocol
@@ -19,11 +18,13 @@ from numpy.typing import NDArray
 from resplice.io import sidecars
 from resplice.io.walk import absolute, located
 from resplice.transforms import cepstra, paths, provenance
-from resplice.transforms.records import Reason, Refusal, UserError
+from resplice.transforms.records import DISK_FULL, Reason, Refusal, UserError
 from resplice.transforms.settings import Embed, StoreOptions
 
 GROUP = "resplice.embedders"
 LOGMEL, ONNX = "logmel", "onnx"
+_FED = 1 << 14
+"""Samples that the filter bank gets at a time."""
 Audio = NDArray[np.float32]
 
 
@@ -31,7 +32,9 @@ class Embedder(Protocol):
     """A model that is loaded. `sample_rate` in Hz is that of the audio it takes.
 
     The factory of an entry point is called with the text behind `NAME:` and the settings [embed]; `digest` must change
-    whenever the vectors do, and telling it must need no model.
+    whenever the vectors do, and telling it must need no model. What takes long or much to load may be loaded by a
+    method `load()`: it is called before anything is embedded, and `run.timeout_s` and `run.memory_mb` do not hold
+    for it.
     """
 
     name: str
@@ -39,10 +42,11 @@ class Embedder(Protocol):
     sample_rate: int
 
     def embed(self, windows: Sequence[Audio]) -> Sequence[NDArray[np.floating]]:
-        """Return a vector, shape (dim,), for each window: mono float32, shape (samples,), in [-1, 1], at least 0.1 s.
+        """Return a vector, shape (dim,), for each window: mono float32, shape (samples,), in [-1, 1], at least 0.1 s,
+        read-only.
 
-        What comes of a window must not depend on the others. Any exception refuses the windows; they are tried again
-        one by one.
+        What comes of a window must not depend on the others. Any exception, a crash and a hang refuse the windows; the
+        recordings that they are of are tried again one by one.
         """
         ...
 
@@ -58,18 +62,34 @@ class Choice:
     digest: str
     sample_rate: int
 
+    @functools.lru_cache(maxsize=1)  # noqa: B019 - one a process
     def load(self) -> Embedder:
         """Return the embedder, loaded once a process. UserError for a model that cannot be used."""
-        with _LOCK:
-            return _loaded(self)
+        made = _make(self.spec, self.settings, self.options)
+        if made.digest != self.digest:
+            raise UserError(f"{self.name} is another model than when the run began: restore it, or start a new run")
+        if hasattr(made, "load"):
+            made.load()
+        return made
 
 
-_LOCK = threading.Lock()
+def infer(choice: Choice, windows: Sequence[Audio]) -> list[NDArray[np.floating]]:
+    """Return the vectors of windows; for a worker process that can be killed, which `Choice.load` prepared.
 
-
-@functools.lru_cache(maxsize=1)
-def _loaded(choice: Choice) -> Embedder:
-    return _make(choice.spec, choice.settings, choice.options)
+    Refusal `crashed` for anything that the model raises of them.
+    """
+    model = choice.load()
+    try:
+        found = [np.asarray(vector) for vector in model.embed(windows)]
+    except (UserError, Refusal, MemoryError):
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in DISK_FULL:
+            raise
+        raise Refusal(Reason.CRASHED, f"{type(error).__name__}: {error}") from None
+    if len(found) != len(windows):
+        raise Refusal(Reason.CRASHED, f"{model.name} gave {len(found)} vectors for {len(windows)} windows")
+    return found
 
 
 def choose(settings: Embed, options: StoreOptions) -> Choice:
@@ -129,20 +149,30 @@ class LogMel:
         return options
 
     def embed(self, windows: Sequence[Audio]) -> list[NDArray[np.float64]]:
-        """Return the statistics of each window, shape (120,)."""
-        return [cepstra.statistics(self.energies(window)) for window in windows]
+        """Return the statistics of each window, shape (120,). Refusal `too_short` for less than a frame."""
+        return [self._one(window) for window in windows]
 
-    def energies(self, window: Audio) -> NDArray[np.float32]:
-        """Return the log-mel energies of a window, shape (frames, 80)."""
+    def _one(self, window: Audio) -> NDArray[np.float64]:
+        blocks = list(map(cepstra.cepstra, self.energies(window)))
+        if not blocks:
+            raise Refusal(Reason.TOO_SHORT, f"{len(window)} samples are less than a frame of 25 ms")
+        return cepstra.statistics(np.concatenate(blocks))
+
+    def energies(self, window: Audio) -> Iterator[NDArray[np.float32]]:
+        """Yield the log-mel energies of a window in blocks, shape (frames, 80): of an hour they would be 115 MB."""
         import kaldi_native_fbank
 
-        fbank = kaldi_native_fbank.OnlineFbank(self._options)
-        fbank.accept_waveform(self.sample_rate, window * np.float32(32768))
-        fbank.input_finished()
-        frames = [fbank.get_frame(number) for number in range(fbank.num_frames_ready)]
-        if not frames:
-            raise Refusal(Reason.TOO_SHORT, f"{len(window)} samples are less than a frame of 25 ms")
-        return np.concatenate(frames).reshape(-1, cepstra.BANDS)
+        fbank, done = kaldi_native_fbank.OnlineFbank(self._options), 0
+        for at in range(0, len(window), _FED):
+            fbank.accept_waveform(self.sample_rate, window[at : at + _FED] * np.float32(32768))
+            if last := at + _FED >= len(window):
+                fbank.input_finished()
+            ready: int = fbank.num_frames_ready
+            while done + (0 if last else cepstra.BLOCK - 1) < ready:
+                end = min(done + cepstra.BLOCK, ready)
+                yield np.array([fbank.get_frame(number) for number in range(done, end)])
+                fbank.pop(end - done)
+                done = end
 
 
 class Onnx:
@@ -177,6 +207,10 @@ class Onnx:
                 f"{self._where} has the SHA-256 {found}, but embed.model_sha256 says {wanted}: restore the model"
             )
         return found
+
+    def load(self) -> None:
+        """Load the model. UserError unless it can be used."""
+        self._session  # noqa: B018
 
     @functools.cached_property
     def _session(self) -> Any:

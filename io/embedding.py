@@ -1,4 +1,4 @@
-"""Embedding items of work: each content is decoded where it can be killed, then a model infers its vectors."""
+"""Embedding items of work: each content is decoded, and a model infers its vectors, in a process that can be killed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from resplice.io import pool, sidecars, vectors
 from resplice.io.context import Context
-from resplice.io.embedders import Audio, Choice, Embedder
+from resplice.io.embedders import Choice
 from resplice.io.fetch import fetched
 from resplice.io.library import LibraryFile
 from resplice.io.sandbox import Sandbox
@@ -25,11 +25,12 @@ from resplice.io.walk import located
 from resplice.transforms import paths, windows
 from resplice.transforms.embedding import DECODE, EMBED, PHASES, READ, Item, Task, Unit
 from resplice.transforms.library import Identity
-from resplice.transforms.records import DISK_FULL, Reason, Refusal, UserError
+from resplice.transforms.records import Reason, Refusal
 from resplice.transforms.windows import Windows
 
 STAGE = "embed"
 _PATIENCE = 3
+_LOAD, _INFER = "resplice.io.embedders:Choice.load", "resplice.io.embedders:infer"
 Vectors = list[tuple[float, NDArray[np.float32]]]
 """Where each row's window starts (seconds), and its vector."""
 
@@ -83,7 +84,7 @@ class _Waiting(NamedTuple):
 
 @dataclass(frozen=True)
 class Load:
-    """Gives the function that infers the outcomes of an item: picklable; the model itself is loaded on first use."""
+    """Gives the function that infers the outcomes of an item: picklable; killable workers load the model."""
 
     job: Job
     lines: Lines[Item]
@@ -114,7 +115,9 @@ def outcomes(job: Job, tasks: Sequence[Task]) -> list[Outcome]:
     made: dict[int, Outcome] = {}
     waiting: list[_Waiting] = []
     with ExitStack() as stack:
-        reader = Reader(job, stack, stack.enter_context(pool.borrowed(run.timeout_s, run.memory_mb)))
+        prepare = (_LOAD, job.choice)
+        sandbox = stack.enter_context(pool.borrowed(run.timeout_s, run.memory_mb, prepare))
+        reader = Reader(job, stack, sandbox)
         left = deque(tasks)
         while left:
             task, place = left.popleft(), len(made)
@@ -127,9 +130,9 @@ def outcomes(job: Job, tasks: Sequence[Task]) -> list[Outcome]:
                 rows = windows.cut(job.windows, sound.samples, job.choice.sample_rate)
                 waiting.append(_Waiting(place, sound, rows))
             if sum(len(spans) for each in waiting for spans in each.rows) >= most:
-                made |= _inferred(job, waiting, made)
+                made |= _inferred(job, sandbox, waiting, made)
                 waiting = []
-    made |= _inferred(job, waiting, made)
+        made |= _inferred(job, sandbox, waiting, made)
     return [made[place] for place in range(len(made))]
 
 
@@ -172,15 +175,20 @@ class Reader:
         return (sha256 if _token(place, key) == token else ""), sound
 
     def _call(self, source: str | bytes, name: str) -> Sound:
-        try:
-            sound: Sound = self._sandbox.call(
-                "resplice.io.sounds:decode_alone", source, name, self._job.choice.sample_rate
-            )
-            return sound
-        except Refusal as refusal:
-            if refusal.reason != Reason.OUT_OF_MEMORY:
-                raise
+        decode, rate = "resplice.io.sounds:decode_alone", self._job.choice.sample_rate
+        return _called(self._sandbox, decode, source, name, rate)  # type: ignore[no-any-return]
+
+
+def _called(sandbox: Sandbox, function: str, *args: Any, times: int = 1) -> Any:
+    """Return what a function gives in the killable worker; a limit that it met is told with its setting."""
+    try:
+        return sandbox.call(function, *args, times=times)
+    except Refusal as refusal:
+        if refusal.reason == Reason.OUT_OF_MEMORY:
             raise Refusal(Reason.CRASHED, f"{refusal.detail}; raise run.memory_mb") from None
+        if refusal.reason == Reason.TIMEOUT:
+            raise Refusal(Reason.TIMEOUT, f"{refusal.detail}; raise run.timeout_s") from None
+        raise
 
 
 def _token(place: Place, key: str) -> str:
@@ -226,18 +234,20 @@ def _copied(job: Job, outcome: Outcome) -> Outcome:
     return replace(outcome, vectors=list(zip(starts, found, strict=True)), seconds=seconds, rate=rate)
 
 
-def _inferred(job: Job, waiting: Sequence[_Waiting], made: Mapping[int, Outcome]) -> dict[int, Outcome]:
+def _inferred(
+    job: Job, sandbox: Sandbox, waiting: Sequence[_Waiting], made: Mapping[int, Outcome]
+) -> dict[int, Outcome]:
     """Return the outcomes of contents that wait for the model; a batch that fails is tried again one by one."""
     if not waiting:
         return {}
-    model, rate = job.choice.load(), job.choice.sample_rate
+    rate = job.choice.sample_rate
     parts = [each.sound.samples[start:end] for each in waiting for row in each.rows for start, end in row]
     try:
-        found = list(_embed(model, parts))
+        found = _called(sandbox, _INFER, job.choice, parts, times=len(waiting))
     except Refusal as refusal:
         if len(waiting) == 1:
             return {waiting[0].place: _refused(made[waiting[0].place], refusal, EMBED)}
-        return {place: outcome for each in waiting for place, outcome in _inferred(job, [each], made).items()}
+        return {place: outcome for each in waiting for place, outcome in _inferred(job, sandbox, [each], made).items()}
     outcomes_, left = {}, iter(found)
     for each in waiting:
         outcome = made[each.place]
@@ -250,18 +260,3 @@ def _inferred(job: Job, waiting: Sequence[_Waiting], made: Mapping[int, Outcome]
         except ValueError as error:
             outcomes_[each.place] = _refused(outcome, Refusal(Reason.NON_FINITE, str(error)), EMBED)
     return outcomes_
-
-
-def _embed(model: Embedder, parts: Sequence[Audio]) -> Sequence[NDArray[Any]]:
-    """Return the vectors of a batch; anything that a model raises of it refuses the batch."""
-    try:
-        found = model.embed(parts)
-    except (UserError, Refusal, MemoryError):
-        raise
-    except Exception as error:
-        if isinstance(error, OSError) and error.errno in DISK_FULL:
-            raise
-        raise Refusal(Reason.CRASHED, f"{type(error).__name__}: {error}") from None
-    if len(found) != len(parts):
-        raise Refusal(Reason.CRASHED, f"{model.name} gave {len(found)} vectors for {len(parts)} windows")
-    return found

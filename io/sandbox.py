@@ -1,36 +1,33 @@
 """A worker process that may crash, hang or exhaust its memory: that costs one call, never the run.
 
-Parent and child exchange messages (`messages`) over two pipes. A call is: the function's name → no part once its module
-is imported → the pickled arguments → the pickled answer.
+Parent and child (`sandboxed`) exchange messages (`messages`) over two pipes. A call is: the function's name, how many
+seconds it has, and whether it prepares others → no part once its module is imported → the pickled arguments → the
+pickled answer.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
-import importlib
 import json
 import os
 import pickle
-import resource
 import selectors
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from types import TracebackType
-from typing import IO, Any, NoReturn
+from typing import IO, Any
 
 from resplice.io import messages
-from resplice.transforms.records import DISK_FULL, Damage, Reason, Refusal, UserError
+from resplice.io.sandboxed import START_S, describe
+from resplice.transforms.records import Reason, Refusal, UserError
 
-START_S = 120.0  # to start Python and import the function's module, on a cold disk
 CLOSED_S = 5.0  # for a child that closed its pipe to be gone
-GRACE_S = 5.0  # after its time for a child to be killed, before it ends itself
 RECYCLE_AFTER = 2000  # calls: bounds what a leaking decoder can gather
-_BOOT = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from resplice.io.sandbox import serve; serve()"
+_BOOT = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from resplice.io.sandboxed import serve; serve()"
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 _HEAP = {
     "MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(64 << 20), "MALLOC_ARENA_MAX": "1",
@@ -38,7 +35,6 @@ _HEAP = {
 """glibc keeps blocks of audio that are free; by default it returns them, and the kernel zeroes them again each time.
 A second thread would reserve 64 MiB of address space for an arena of its own, which the limit counts."""
 _CHUNK = 1 << 20
-_LOADED: set[str] = set()  # modules of functions, in the child
 
 
 class Sandbox:
@@ -47,11 +43,14 @@ class Sandbox:
     Args:
         timeout_s: seconds that one call may take, without the start of the child.
         memory_mb: MiB of address space that the child may use above what it has when the function's module is loaded.
+        prepare: a function ("module:qualname") and its arguments, called once in each child before all others. It loads
+            what they need, e.g. a model, for which neither limit holds.
     """
 
-    def __init__(self, timeout_s: float, memory_mb: int) -> None:
+    def __init__(self, timeout_s: float, memory_mb: int, prepare: Sequence[Any] = ()) -> None:
         self._timeout_s = timeout_s
         self._memory_mb = memory_mb
+        self._prepare = prepare
         self._child: subprocess.Popen[bytes] | None = None
         self._calls = 0
 
@@ -61,26 +60,47 @@ class Sandbox:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
 
-    def call(self, function: str, *args: Any) -> Any:
+    def call(self, function: str, *args: Any, times: int = 1) -> Any:
         """Run `function` ("module:qualname") with picklable arguments in the child and return its result.
+
+        It may take `times` times the seconds of a call: it is about as many things.
 
         Raises:
             Refusal: `timeout`, `crashed` or `out_of_memory` of the child (the next call starts another one);
                 `crashed` for any exception of the function other than the three below, or a result without a pickle.
             Refusal, Damage, UserError, OSError of a full disk: as the function raised them.
+            UserError: what prepares the child failed, or killed it.
         """
         request = messages.pickled(tuple(pickle.PickleBuffer(arg) if isinstance(arg, bytes) else arg for arg in args))
         if self._calls >= RECYCLE_AFTER:
             self.close()
         try:
-            child = self._child = self._child or self._start()
+            if self._child is None:
+                self._begin()
             self._calls += 1
-            answer = _Exchange(child, [function.encode()], START_S).answer()
-            answer = answer or _Exchange(child, request, self._timeout_s).answer()
+            answer = self._ask(function, request, times * self._timeout_s)
         except BaseException:  # also Ctrl-C: the pipes are in the middle of a message
             self.close()
             raise
         return self._open(answer)
+
+    def _begin(self) -> None:
+        """Start the child, and prepare it."""
+        self._child = self._start()
+        if self._prepare:
+            function, *args = self._prepare
+            try:
+                self._open(self._ask(function, messages.pickled(tuple(args)), START_S, prepare=True))
+            except Refusal as refusal:
+                raise UserError(f"a worker process could not load what it needs: {refusal.detail}") from None
+
+    def _ask(
+        self, function: str, request: Sequence[messages.Part], seconds: float, prepare: bool = False
+    ) -> list[bytes]:
+        assert self._child is not None
+        call = json.dumps({"function": function, "seconds": seconds, "prepare": prepare}).encode()
+        answer = _Exchange(self._child, [call], START_S).answer()
+        return answer or _Exchange(self._child, request, seconds).answer()
 
     def close(self) -> None:
         """Kill the child, if there is one."""
@@ -89,7 +109,7 @@ class Sandbox:
             _kill(child)
 
     def _start(self) -> subprocess.Popen[bytes]:
-        options = {"parent": os.getpid(), "timeout_s": self._timeout_s, "memory_mb": self._memory_mb}
+        options = {"parent": os.getpid(), "memory_mb": self._memory_mb}
         child = subprocess.Popen(
             [sys.executable, "-P", "-c", _BOOT, json.dumps([str(p) for p in sys.path]), json.dumps(options)],
             bufsize=0,
@@ -108,7 +128,7 @@ class Sandbox:
         try:
             kind, content = pickle.loads(answer[0], buffers=answer[1:])
         except Exception as error:
-            raise Refusal(Reason.CRASHED, f"the worker's answer cannot be read: {_describe(error)}") from error
+            raise Refusal(Reason.CRASHED, f"the worker's answer cannot be read: {describe(error)}") from error
         if kind == "returned":
             return content
         if kind == "refused":  # what an unforeseen exception or exhausted memory leaves behind is not used again
@@ -202,97 +222,3 @@ def _kill(child: subprocess.Popen[bytes]) -> None:
     child.wait()
     for pipe in (child.stdin, child.stdout):
         _pipe(pipe).close()
-
-
-# The child.
-
-
-def serve() -> NoReturn:
-    """Answer calls until the parent closes the pipe or is gone; options stand in the second argument."""
-    options = json.loads(sys.argv[2])
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    threading.Thread(target=_follow, args=(options["parent"],), daemon=True).start()
-    requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
-    with open(os.devnull, "r+b") as null:
-        os.dup2(null.fileno(), 0)
-    os.dup2(2, 1)  # a plug-in that prints must not print into an answer
-    with contextlib.suppress(BrokenPipeError):  # the parent has gone, as on Ctrl-C: nobody is left to tell
-        while True:
-            name = _request(requests)[0].decode()
-            messages.write(answers, _answer(requests, answers, name, options))
-            signal.setitimer(signal.ITIMER_REAL, 0)
-    os._exit(0)
-
-
-def _answer(requests: IO[bytes], answers: IO[bytes], name: str, options: dict[str, Any]) -> list[messages.Part]:
-    """Run one call and return its pickled outcome; a failed import is answered before the arguments are read."""
-    try:
-        _end_after(START_S)
-        function = _load(name, options["memory_mb"])
-        messages.write(answers, [])
-        _end_after(options["timeout_s"])
-        arguments, *buffers = _request(requests)
-        return messages.pickled(("returned", function(*pickle.loads(arguments, buffers=buffers))))
-    except (Refusal, Damage, UserError) as error:
-        return messages.pickled(("raised", error))
-    except MemoryError as error:
-        detail = f"more than {options['memory_mb']} MiB above idle: {_describe(error)}"
-        return messages.pickled(("refused", Refusal(Reason.OUT_OF_MEMORY, detail)))
-    except BaseException as error:  # SystemExit too
-        if isinstance(error, OSError) and error.errno in DISK_FULL:
-            return messages.pickled(("raised", OSError(error.errno, error.strerror, error.filename)))
-        return messages.pickled(("refused", Refusal(Reason.CRASHED, _describe(error))))
-
-
-def _request(pipe: IO[bytes]) -> list[bytes]:
-    """Read one message; the end of the pipe is the end of this process."""
-    return messages.read(pipe) or os._exit(0)
-
-
-def _end_after(seconds: float) -> None:
-    """End an orphan even where a call never lets go of the interpreter: the kernel does it, `_follow` could not."""
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    signal.setitimer(signal.ITIMER_REAL, seconds + GRACE_S)
-
-
-def _load(name: str, memory_mb: int) -> Callable[..., Any]:
-    """Return the function "module:qualname"; a module that is new sets the limit anew, above its own size."""
-    module, _, qualname = name.partition(":")
-    if module not in _LOADED:
-        _limit(resource.RLIM_INFINITY)
-        try:
-            importlib.import_module(module)
-        finally:
-            _limit(_address_space() + memory_mb * 2**20)
-        _LOADED.add(module)
-    target: Any = sys.modules[module]
-    for part in qualname.split("."):
-        target = getattr(target, part)
-    return target  # type: ignore[no-any-return]
-
-
-def _limit(soft: int) -> None:
-    """Set the soft limit of the address space, in bytes, within the hard one."""
-    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
-    finite = [value for value in (soft, hard) if value != resource.RLIM_INFINITY]
-    resource.setrlimit(resource.RLIMIT_AS, (min(finite, default=resource.RLIM_INFINITY), hard))
-
-
-def _address_space() -> int:
-    """Return the bytes of address space this process has (Linux; elsewhere the limit counts from 0)."""
-    with contextlib.suppress(OSError), open("/proc/self/statm", encoding="ascii") as file:
-        return int(file.read().split()[0]) * resource.getpagesize()
-    return 0
-
-
-def _follow(parent: int) -> NoReturn:
-    """End this process, and what it started, soon after its parent (which may be killed while a call runs)."""
-    while os.getppid() == parent:
-        time.sleep(0.5)
-    os.killpg(0, signal.SIGKILL)
-    raise SystemExit
-
-
-def _describe(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

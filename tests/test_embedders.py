@@ -60,7 +60,7 @@ def reference(audio: np.ndarray) -> np.ndarray:
 def test_logmel_is_what_its_definition_says() -> None:
     audio = sound(1, 0.5)
     model = chosen().load()
-    energies = model.energies(audio)  # type: ignore[attr-defined]
+    energies = np.concatenate(list(model.energies(audio)))  # type: ignore[attr-defined]
     assert energies.shape == (48, 80)
     assert np.abs(energies - reference(audio)).max() < 0.02
     matrix = cepstra.dct_matrix(80, 80)
@@ -74,6 +74,18 @@ def test_logmel_is_what_its_definition_says() -> None:
         np.percentile(found, 90, axis=0),
     ]
     assert np.allclose(model.embed([audio])[0], np.concatenate(expected))
+
+
+def test_a_long_recording_has_the_energies_of_all_of_it_in_blocks() -> None:
+    audio = sound(1, 31.7)
+    model = chosen().load()
+    blocks = list(model.energies(audio))  # type: ignore[attr-defined]
+    assert {len(block) for block in blocks[:-1]} == {cepstra.BLOCK} and 0 < len(blocks[-1]) <= cepstra.BLOCK
+    whole = np.concatenate(blocks)
+    assert whole.shape == ((len(audio) - 400) // 160 + 1, 80)
+    assert np.abs(whole - reference(audio)).max() < 0.02
+    cut = 12 * 160  # frames begin every 160 samples, so that those behind a cut are the same
+    assert np.array_equal(np.concatenate(list(model.energies(audio[cut:]))), whole[12:])  # type: ignore[attr-defined]
 
 
 def test_what_is_the_same_sound_is_near_and_another_is_far() -> None:
@@ -171,17 +183,25 @@ def test_a_model_of_another_shape_is_told_with_both_sides(tmp_path: Path) -> Non
         one(chosen(embedder=f"onnx:{tmp_path}/x.onnx", model_sha256=sha256), sound(1))
 
 
-def test_a_model_is_loaded_once_a_process_and_on_first_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_is_loaded_once_a_process_and_not_to_choose_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import onnxruntime
 
     loaded = []
     real = onnxruntime.InferenceSession
     monkeypatch.setattr(onnxruntime, "InferenceSession", lambda *a, **k: loaded.append(1) or real(*a, **k))
     choice = chosen(**graph(tmp_path / "m.onnx"))
-    assert choice.load() is replace(choice).load() and loaded == []
+    assert loaded == []
+    assert choice.load() is replace(choice).load()
     one(choice, sound(1))
     one(choice, sound(2))
     assert loaded == [1]
+
+
+def test_a_model_that_is_another_than_when_it_was_chosen_is_not_used(tmp_path: Path) -> None:
+    choice = chosen(embedder=graph(tmp_path / "m.onnx")["embedder"])
+    graph(tmp_path / "m.onnx", scale=2.0)
+    with pytest.raises(UserError, match="is another model than when the run began"):
+        choice.load()
 
 
 @pytest.mark.parametrize("spec", ["nope", "onnx", "logmel:2", ""])

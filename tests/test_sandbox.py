@@ -216,13 +216,14 @@ def test_no_worker_outlives_a_parent_that_is_killed(tmp_path: Path, what: str) -
 
 
 def test_a_worker_that_holds_the_interpreter_ends_after_its_time_without_a_parent() -> None:
-    boot = f"import sys; sys.path[:] = {sys.path!r}; from resplice.io import sandbox"
-    command = [sys.executable, "-P", "-c", f"{boot}; sandbox.GRACE_S = 0.5; sandbox.serve()", "[]"]
-    options = json.dumps({"parent": os.getpid(), "timeout_s": 0.5, "memory_mb": 400})
+    boot = f"import sys; sys.path[:] = {sys.path!r}; from resplice.io import sandboxed"
+    command = [sys.executable, "-P", "-c", f"{boot}; sandboxed.GRACE_S = 0.5; sandboxed.serve()", "[]"]
+    options = json.dumps({"parent": os.getpid(), "memory_mb": 400})
+    call = json.dumps({"function": "plugins:hold_interpreter", "seconds": 0.5, "prepare": False}).encode()
     pipe = subprocess.PIPE
     child = subprocess.Popen([*command, options], stdin=pipe, stdout=pipe, bufsize=0, start_new_session=True)
     with child:
-        assert sandbox_module._Exchange(child, [b"plugins:hold_interpreter"], 20).answer() == []
+        assert sandbox_module._Exchange(child, [call], 20).answer() == []
         started = time.monotonic()
         with pytest.raises(Refusal, match="worker died by SIGALRM"):
             sandbox_module._Exchange(child, [pickle.dumps(())], 20).answer()

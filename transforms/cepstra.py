@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 
 BANDS, COEFFICIENTS = 80, 24
 DIM = 5 * COEFFICIENTS
-_BLOCK = 128  # frames: so small a product is never divided among threads of BLAS, which could change its last bits
+BLOCK = 128
+"""Frames: so small a product is never divided among threads of BLAS, which could change its last bits."""
 _PERCENTILES = (10.0, 90.0)
 
 
@@ -27,9 +28,8 @@ _DCT = dct_matrix()
 
 
 def cepstra(energies: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return the coefficients 0 to 23 of log-mel energies, shape (frames, 80) → (frames, 24)."""
-    blocks = [energies[at : at + _BLOCK].astype(np.float64) @ _DCT for at in range(0, len(energies), _BLOCK)]
-    return np.concatenate(blocks)
+    """Return the coefficients 0 to 23 of log-mel energies, shape (frames, 80) → (frames, 24); at most BLOCK frames."""
+    return energies.astype(np.float64) @ _DCT
 
 
 def deltas(coefficients: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -37,12 +37,11 @@ def deltas(coefficients: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.diff(coefficients, axis=0) if len(coefficients) > 1 else np.zeros_like(coefficients)
 
 
-def statistics(energies: NDArray[np.float32]) -> NDArray[np.float64]:
+def statistics(found: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return mean, standard deviation, standard deviation of the deltas, 10th and 90th percentile of each coefficient.
 
-    `energies`: log-mel, shape (frames, 80), at least one frame. Shape (120,): 24 coefficients of each statistic, in
-    this order. Standard deviations are those of a population, percentiles are linear.
+    `found`: coefficients, shape (frames, 24), at least one frame. Shape (120,): 24 of each statistic, in this order.
+    Standard deviations are those of a population, percentiles are linear.
     """
-    found = cepstra(energies)
     low, high = np.percentile(found, _PERCENTILES, axis=0)
     return np.concatenate([found.mean(axis=0), found.std(axis=0), deltas(found).std(axis=0), low, high])

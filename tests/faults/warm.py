@@ -53,14 +53,14 @@ class Serial:
 class Here:
     """A sandbox that is no process: starting one takes longer than all requests of a stage, and makes none."""
 
-    def call(self, function: str, *arguments: Any) -> Any:
+    def call(self, function: str, *arguments: Any, times: int = 1) -> Any:
         """Call a function by its name."""
         module, _, name = function.partition(":")
         return getattr(importlib.import_module(module), name)(*arguments)
 
 
 @contextlib.contextmanager
-def borrowed(timeout_s: float, memory_mb: int) -> Iterator[Here]:
+def borrowed(timeout_s: float, memory_mb: int, prepare: tuple[Any, ...] = ()) -> Iterator[Here]:
     """Lend what stands in for a worker process."""
     yield Here()
 
