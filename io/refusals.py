@@ -12,7 +12,7 @@ from resplice.io.store import Store
 from resplice.transforms import provenance
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Refused:
     """One line of refused.jsonl: a unit (and segment) that could not be done, why, and since when."""
 
@@ -69,7 +69,7 @@ def load(store: Store, stage: str) -> list[Refused]:
     return [Refused(**line) for line in lines]
 
 
-def write(store: Store, stage: str, refused: Iterable[Refused]) -> list[Refused]:
+def write(store: Store, stage: str, refused: Iterable[Refused]) -> None:
     """Write the refusals of a stage, sorted by unit and segment; one that was there already keeps its moment."""
     before = {replace(line, at=""): line.at for line in load(store, stage)}
     lines = sorted(
@@ -77,7 +77,6 @@ def write(store: Store, stage: str, refused: Iterable[Refused]) -> list[Refused]
         key=lambda line: (line.unit, line.segment, line.reason, line.detail),
     )
     put(store, f"{stage}/refused.jsonl", provenance.jsonl(asdict(line) for line in lines))
-    return lines
 
 
 def summarise(

@@ -5,37 +5,79 @@ What changed within the last seconds is not remembered, as a clock that ticks sl
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
+from bisect import bisect_left
 
-from resplice.io.digests import Digests
+import numpy as np
+
 from resplice.io.local import local_token
-from resplice.io.store import Place
+from resplice.io.store import Place, content
 from resplice.io.trees import Files
 from resplice.transforms import provenance
 
 _SETTLED_S = 2.0
+_NAME, _SHA256 = 16, 32
+_RECORD = _NAME + _SHA256
+"""Bytes of a record: the digest of a path and its version token, the SHA-256 of the file. Millions fit in memory."""
+_RECENT = 100_000
 
 
 class Memory(Files):
-    """What a workspace remembers of the files below some folders. A memory that is damaged is none."""
+    """What a workspace remembers of the files below some folders: what its last process saw of them.
+
+    A memory that is damaged is none.
+    """
 
     def __init__(self, place: Place, *folders: str) -> None:
         super().__init__()
-        self.key = f"digests/{provenance.sha256(chr(10).join(folders).encode('utf-8', 'surrogateescape'))[:16]}.json"
-        self._kept = Digests(place.store, self.key)
+        self.key = f"digests/{provenance.sha256(chr(10).join(folders).encode('utf-8', 'surrogateescape'))[:16]}.bin"
+        self._store = place.store
+        self._kept = _records(content(self._store, self.key)[0])
+        self._seen = bytearray()
+        self._recent: dict[bytes, bytes] = {}
 
     def file(self, path: str) -> tuple[str, os.stat_result]:
         """Return the SHA-256 of a file and its state from before it was read."""
         stat = os.stat(path)  # noqa: PTH116  called for each of many files
-        token = local_token(stat)
-        if known := self._kept.of(path).get(token):
-            return known, stat
-        sha256, stat = super().file(path)
+        name = _name(path, stat)
+        if sha256 := self._recent.get(name):
+            return sha256.hex(), stat
+        sha256 = self._found(name)
+        if sha256 is None:
+            text, stat = super().file(path)
+            name, sha256 = _name(path, stat), bytes.fromhex(text)
+        self._take(name, sha256, stat)
+        return sha256.hex(), stat
+
+    def _found(self, name: bytes) -> bytes | None:
+        kept = self._kept
+        at = bisect_left(range(len(kept) // _RECORD), name, key=lambda n: kept[n * _RECORD : n * _RECORD + _NAME])
+        record = kept[at * _RECORD : (at + 1) * _RECORD]
+        return record[_NAME:] if record[:_NAME] == name else None
+
+    def _take(self, name: bytes, sha256: bytes, stat: os.stat_result) -> None:
+        if len(self._recent) >= _RECENT:
+            self._recent.clear()
+        self._recent[name] = sha256
         if time.time() - max(stat.st_mtime, stat.st_ctime) > _SETTLED_S:
-            self._kept.learn(path, local_token(stat), sha256)
-        return sha256, stat
+            self._seen += name + sha256
 
     def keep(self) -> None:
-        """Keep what was learnt for the next process."""
-        self._kept.save()
+        """Keep what was seen for the next process."""
+        if self._seen:
+            np.frombuffer(self._seen, f"S{_RECORD}").sort()
+        if self._seen != self._kept:
+            self._kept = bytes(self._seen)
+            self._store.replace(self.key, hashlib.sha256(self._kept).digest() + self._kept, None)
+
+
+def _name(path: str, stat: os.stat_result) -> bytes:
+    return hashlib.blake2b(os.fsencode(path) + b"\0" + local_token(stat).encode(), digest_size=_NAME).digest()
+
+
+def _records(data: bytes) -> bytes:
+    """Return the records of a memory, sorted."""
+    found = data[_SHA256:]
+    return found if hashlib.sha256(found).digest() == data[:_SHA256] else b""

@@ -1,7 +1,7 @@
 """The digests of local files, and of folders as trees.
 
-A file is read again only if its size, mtime_ns, ctime_ns or inode is another. Within a process that is `Files`;
-`resplice.io.remembered` keeps it between processes. `manifest verify` uses no memory.
+`resplice.io.remembered` spares hashing what has not changed; `manifest verify` uses no memory. A tree takes no more room
+than its largest folder: there may be millions of files.
 """
 
 from __future__ import annotations
@@ -12,27 +12,24 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-from resplice.io.local import TEMPORARY, local_token
+from resplice.io.local import TEMPORARY
 
 _CHUNK = 1 << 20
+_Id = tuple[int, int]
+"""Device and inode of a folder."""
 
 
 class Files:
-    """What is known of local files, by path: version token and SHA-256. `hashed` counts those that were read."""
+    """Hashes local files. `hashed` counts those that were read."""
 
     def __init__(self) -> None:
         self.hashed = 0
-        self._known: dict[str, tuple[str, str]] = {}
 
     def file(self, path: str) -> tuple[str, os.stat_result]:
         """Return the SHA-256 of a file and its state from before it was read."""
         stat = os.stat(path)  # noqa: PTH116  called for each of many files, as are those below
-        token = local_token(stat)
-        known = self._known.get(path)
-        if known is None or known[0] != token:
-            self.hashed += 1
-            known = self._known[path] = token, file_digest(path)
-        return known[1], stat
+        self.hashed += 1
+        return file_digest(path), stat
 
 
 def file_digest(path: str | Path) -> str:
@@ -59,7 +56,7 @@ def described_folder(
     memory = memory or Files()
     tree, total, files = hashlib.sha256(), 0, 0
     skipped = TEMPORARY if ours else None
-    for name in sorted(_files(str(folder), frozenset(without), skipped), key=os.fsencode):
+    for name in _files(str(folder), frozenset(without), skipped):
         sha256, stat = memory.file(f"{folder}/{name}")
         tree.update(os.fsencode(name) + f"\t{stat.st_size}\t{sha256}\n".encode())
         total += stat.st_size
@@ -70,23 +67,42 @@ def described_folder(
 
 
 def _files(folder: str, without: frozenset[str], skipped: str | None) -> Iterator[str]:
-    """Yield the relative paths of the regular files below a folder; a link that leads back up is not followed."""
+    """Yield the relative paths of the regular files below a folder, sorted by their bytes; a link that leads back up is
+    not followed.
+    """
     if not os.path.isdir(folder):  # noqa: PTH112
         return
-    waiting: list[tuple[str, frozenset[tuple[int, int]]]] = [("", frozenset())]
-    while waiting:
-        inside, above = waiting.pop()
+    open_: list[tuple[str, Iterator[str], frozenset[_Id]]] = []
+
+    def enter(inside: str, above: frozenset[_Id]) -> None:
         stat = os.stat(f"{folder}/{inside}")  # noqa: PTH116
-        if (here := (stat.st_dev, stat.st_ino)) in above:
-            continue
-        with os.scandir(f"{folder}/{inside}") as entries:
-            for entry in entries:
-                if (name := inside + entry.name) in without or (skipped and entry.name.startswith(skipped)):
-                    continue
-                if _is(entry.is_dir):
-                    waiting.append((f"{name}/", above | {here}))
-                elif _is(entry.is_file):
-                    yield name
+        if (here := (stat.st_dev, stat.st_ino)) not in above:
+            open_.append((inside, iter(_entries(folder, inside, without, skipped)), above | {here}))
+
+    enter("", frozenset())
+    while open_:
+        inside, names, above = open_[-1]
+        name = next(names, None)
+        if name is None:
+            open_.pop()
+        elif name.endswith("/"):
+            enter(inside + name, above)
+        else:
+            yield inside + name
+
+
+def _entries(folder: str, inside: str, without: frozenset[str], skipped: str | None) -> list[str]:
+    """Return the files and folders in a folder; a folder ends with the / by which the paths in it sort."""
+    found = []
+    with os.scandir(f"{folder}/{inside}") as entries:
+        for entry in entries:
+            if inside + entry.name in without or (skipped and entry.name.startswith(skipped)):
+                continue
+            if _is(entry.is_dir):
+                found.append(f"{entry.name}/")
+            elif _is(entry.is_file):
+                found.append(entry.name)
+    return sorted(found, key=os.fsencode)
 
 
 def _is(kind: Callable[[], bool]) -> bool:

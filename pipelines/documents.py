@@ -17,7 +17,7 @@ Exit 1 for a collision of ids, 3 with --strict or above run.max_refused.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from operator import attrgetter, itemgetter
 from pathlib import Path
@@ -81,6 +81,10 @@ class Job:
         """Return the data rows of all CSVs."""
         return sum(block.rows for block in self.blocks)
 
+    def bad(self, context: Context) -> Iterator[dict[str, Any]]:
+        """Yield the bad rows: there may be more of them than fit into memory well."""
+        return settling.bad_list(context, [block.name for block in self.blocks])
+
 
 def run(args: Any, resolved: Resolved, beam_argv: Sequence[str]) -> int:
     """Run the command."""
@@ -117,13 +121,13 @@ def backfill(session: Session, cross: Path, given: Places, bad_list: Path) -> No
     settling.clear(context)
     try:
         settled, out = decide(session, job)
-        bad = list(settling.bad_list(context, [block.name for block in blocks]))
+        reasons = sum((Counter(line["reasons"]) for line in settled), Counter[str]())
         if not session.dry:
-            refusals.put(LocalStore(str(bad_list.parent)), bad_list.name, settling.bad_csv(bad))
-        if session.args.strict and any(line["reason"] != _HARMLESS for line in bad):
-            _refuse_all(session, settled, bad)
+            refusals.put(LocalStore(str(bad_list.parent)), bad_list.name, settling.bad_csv(job.bad(context)))
+        if session.args.strict and reasons.keys() - {_HARMLESS}:
+            _refuse_all(session, settled, reasons)
         else:
-            _finish(session, job, settled, bad, publish(session, job, settled))
+            _finish(session, job, settled, reasons, publish(session, job, settled))
     finally:
         settling.clear(context)
     if any(decision.reason == Reason.ID_COLLISION for decision in out.values()):
@@ -209,23 +213,22 @@ def publish(session: Session, job: Job, settled: Sequence[dict[str, Any]]) -> in
 
 
 def _finish(
-    session: Session, job: Job, settled: Sequence[dict[str, Any]], bad: Sequence[dict[str, Any]], new: int
+    session: Session, job: Job, settled: Sequence[dict[str, Any]], reasons: Mapping[str, int], new: int
 ) -> None:
     context, stage = session.context, session.context.stage(STAGE)
     facts = counted(settled)
     done = sum(line["known"] for line in settled)  # by what the index held of them
     done += new if session.dry else sum(Index(job.places.db).count(_new_ids(context, b.name)) for b in job.blocks)
-    refused = [
-        session.refused(STAGE, line["key"], Refusal(Reason(line["reason"]), line["detail"], str(line["row_index"])))
-        for line in bad
-    ]
     refusals.put(context.workspace.store, f"{stage}/counts.json", provenance.document(facts))
     if not session.dry:
-        reasons = Counter(line.reason for line in refused)
         stats = {"rows": job.rows, "documents": done, **counters(facts)}
         documents_evidence.write(context, job.places, job.csvs, job.bad_list, stats, reasons)
-    session.finish(STAGE, job.rows, done, 0, refused, unit="row", counters=counters(facts))
-    session.say(f"documents: {new} new, {done} in the index, {len(bad)} bad rows of {job.rows}")
+    refused = (
+        session.refused(STAGE, line["key"], Refusal(Reason(line["reason"]), line["detail"], str(line["row_index"])))
+        for line in job.bad(context)
+    )
+    summary = session.finish(STAGE, job.rows, done, 0, refused, unit="row", counters=counters(facts))
+    session.say(f"documents: {new} new, {done} in the index, {summary.refused} bad rows of {job.rows}")
     for name, count in counters(facts).items():
         session.say(f"  {name:26} {count:>8}")
 
@@ -234,9 +237,9 @@ def _new_ids(context: Context, block: str) -> list[str]:
     return [line["row"]["doc_id"] for line in settling.left(context, f"{block}.made") if line["new"]]
 
 
-def _refuse_all(session: Session, settled: Sequence[dict[str, Any]], bad: Sequence[dict[str, Any]]) -> None:
-    strict = Counter(line["reason"] for line in bad if line["reason"] != _HARMLESS)
-    session.say(f"documents: nothing is written with --strict: {strict.total()} bad rows")
+def _refuse_all(session: Session, settled: Sequence[dict[str, Any]], reasons: Mapping[str, int]) -> None:
+    strict = sum(count for reason, count in reasons.items() if reason != _HARMLESS)
+    session.say(f"documents: nothing is written with --strict: {strict} bad rows")
     for name, count in counters(counted(settled)).items():
         session.say(f"  {name:26} {count:>8}")
     session.exit_code = Exit.INCOMPLETE

@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -127,7 +127,7 @@ class Session:
         ]
 
     def finish(
-        self, stage: str, total: int, done: int, skipped: int, refused: Sequence[Refused], unit: str = "video",
+        self, stage: str, total: int, done: int, skipped: int, refused: Iterable[Refused], unit: str = "video",
         counters: Mapping[str, int] | None = None,
     ) -> Summary:  # fmt: skip
         """Write refused.jsonl and summary.json of a stage; raise unless its units add up."""

@@ -256,6 +256,36 @@ def test_a_folder_is_hashed_once_and_what_changed_again(tmp_path: Path, monkeypa
     assert memory.hashed == 1
 
 
+def test_a_tree_is_that_of_its_files_sorted_by_bytes_whatever_their_names_are(tmp_path: Path) -> None:
+    names = [b"a/b", b"a.b", b"a0", b"a/b.c/d", b"a/b-", b"\xff/x", b"\xc3\xa9", b"Z", b"a /z", b"b/a/a", b"b/a.a"]
+    for name in names:
+        path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/f/" + name))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(name)
+    lines = [b"%s\t%d\t%s\n" % (n, len(n), hashlib.sha256(n).hexdigest().encode()) for n in sorted(names)]
+    for memory in (None, remembered.Memory(Place(str(tmp_path / "work")), "x")):
+        told = trees.described_folder(tmp_path / "f", memory)
+        assert told["tree_sha256"] == hashlib.sha256(b"".join(lines)).hexdigest() and told["files"] == len(names)
+
+
+def test_a_memory_knows_what_is_in_it_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remembered, "_SETTLED_S", -1.0)
+    place, files = Place(str(tmp_path / "work")), [tmp_path / os.fsdecode(b"%d\xff" % number) for number in range(300)]
+    for file in files:
+        file.write_text(file.name, errors="surrogateescape")
+    memory = remembered.Memory(place, "x")
+    first = [memory.file(str(file))[0] for file in files[::2]]
+    memory.keep()
+    again = remembered.Memory(place, "x")
+    assert [again.file(str(file))[0] for file in files[::2]] == first and again.hashed == 0
+    for file in files[1::2]:
+        assert again.file(str(file))[0] == hashlib.sha256(file.read_bytes()).hexdigest()
+    assert again.hashed == len(files[1::2])
+    again.keep()
+    third = remembered.Memory(place, "x")
+    assert all(third.file(str(file)) for file in files) and third.hashed == 0
+
+
 def test_what_changed_a_moment_ago_is_not_remembered_and_a_torn_memory_is_none(tmp_path: Path) -> None:
     (tmp_path / "f").mkdir()
     (tmp_path / "f/a").write_text("a")
@@ -267,7 +297,7 @@ def test_what_changed_a_moment_ago_is_not_remembered_and_a_torn_memory_is_none(t
     trees.described_folder(tmp_path / "f", again)
     assert again.hashed == 1
     (tmp_path / "work/digests").mkdir(parents=True, exist_ok=True)
-    (tmp_path / "work" / again.key).write_text('{"a": [1')
+    (tmp_path / "work" / again.key).write_bytes(b"x" * 100)
     torn = remembered.Memory(place, "x")
     assert trees.described_folder(tmp_path / "f", torn) == trees.described_folder(tmp_path / "f")
 
