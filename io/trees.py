@@ -1,6 +1,6 @@
 """The digests of local files, and of folders as trees.
 
-`resplice.io.remembered` spares hashing what has not changed; `manifest verify` uses no memory. A tree takes no more room
+`resplice.io.remembered` spares hashing what has not changed; `manifest verify` uses none. A tree takes no more memory
 than its largest folder: there may be millions of files.
 """
 
