@@ -87,7 +87,7 @@ setup(
         ],
     },
     entry_points={
-        "console_scripts": ["resplice = resplice.pipelines.__main__:main"],
+        "console_scripts": ["resplice = resplice.pipelines.__main__:program"],
         "resplice.engines": [
             "asr = resplice.io.asr:Asr",
             "loudness = resplice.io.loudness:Loudness",

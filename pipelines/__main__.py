@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import errno
 import gc
 import importlib
@@ -14,8 +15,9 @@ import tempfile
 import threading
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
+from typing import NoReturn
 
 from resplice.pipelines import cli
 from resplice.pipelines.args import COMMANDS, Config, Demo, Doctor
@@ -202,5 +204,17 @@ def _stdout_is_closed() -> bool:
     return closed
 
 
+def program() -> NoReturn:
+    """Run the command of the shell, and end with its exit code, whatever threads of libraries do meanwhile: one that
+    meets an interpreter which is being torn down may abort the process.
+    """
+    code = main()
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    program()

@@ -266,6 +266,27 @@ def test_version_and_a_reader_that_leaves_early_are_quiet() -> None:
         assert process.wait() == 75
 
 
+@pytest.mark.parametrize(("arguments", "code"), [(["--version"], 0), (["plan"], 2)])
+def test_the_exit_code_is_that_of_the_command_whatever_happens_when_the_interpreter_is_torn_down(
+    tmp_path: Path, arguments: list[str], code: int
+) -> None:
+    left = tmp_path / "left"
+    library = (
+        "import atexit, os, pathlib, sys\n"
+        "class Aborts:\n"
+        "    def __del__(self, abort=os.abort): abort()\n"
+        "sys.modules['a_library'] = Aborts()\n"
+        f"atexit.register(pathlib.Path({str(left)!r}).write_text, 'tidy')\n"
+        "from resplice.pipelines import __main__\n"
+        f"sys.argv[1:] = {arguments}\n"
+    )
+    how = {end: subprocess.run([sys.executable, "-c", library + end], capture_output=True, text=True)
+           for end in ("__main__.program()", "sys.exit(__main__.main())")}  # fmt: skip
+    assert [done.returncode for done in how.values()] == [code, -signal.SIGABRT]
+    assert how["__main__.program()"].stdout or how["__main__.program()"].stderr
+    assert left.read_text() == "tidy"
+
+
 def test_a_command_that_writes_can_be_tried_dry() -> None:
     reads = {"status", "failed", "inspect", "snapshots", "doctor", "config"}
     reads |= {"manifest verify", "manifest replay", "manifest export"}
