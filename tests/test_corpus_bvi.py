@@ -174,6 +174,15 @@ def test_a_pipe_named_like_a_log_is_refused(logs: Path) -> None:
     assert (line["reason"], line["detail"]) == ("unreadable", "Pipe_10x10_25fps_x.json is no regular file")
 
 
+def test_a_name_that_is_not_utf_8_costs_its_log_and_is_remembered(logs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remembered, "_SETTLED_S", -1.0)
+    Path(os.fsdecode(os.fsencode(logs) + b"/nu\xff_64x64_25fps_a.json")).write_text("{}")
+    for _ in range(2):
+        assert run() == 0 and len(rows()) == 2
+        (line,) = sidecar(Path("out.jsonl"))["refused"]
+        assert (line["unit"], line["reason"]) == ("nu\\xff_64x64_25fps_a.json", "bad_name")
+
+
 def test_a_run_without_a_name_is_that_of_its_settings(logs: Path) -> None:
     names = []
     for crf in ("35", "20", "35"):
