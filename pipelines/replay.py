@@ -5,7 +5,6 @@ Each kind of artifact says by which flags its command is sent elsewhere, and wha
 
 from __future__ import annotations
 
-import re
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -18,6 +17,7 @@ from resplice.pipelines.show import cell
 from resplice.transforms.records import Exit, UserError
 from resplice.transforms.replay import command, redirected
 from resplice.transforms.replay import shown as shown
+from resplice.transforms.replay import workspace as workspace_of
 from resplice.transforms.settings import StoreOptions
 
 _CORPORA = {f"corpus {stage}": stage for stage in (vmaf_logs.STAGE, clips.STAGE, scoring.STAGE)}
@@ -146,7 +146,7 @@ def _export(words: list[str], sidecar: Mapping[str, Any], scratch: Path) -> tupl
     inputs = sidecar["run_provenance"]["inputs"]
     snapshot = inputs.get("snapshot")
     if snapshot:
-        real = _workspace(Path(snapshot["path"]).absolute())
+        real = workspace_of(Path(snapshot["path"]).absolute(), str(sidecar["run_id"]))
         replaying.seed(real, scratch / "workspace", "", "", int(sidecar["stats"]["snapshot"]))
     target = scratch / _MADE
     made = redirected(words, {"--to": str(target)}, str(scratch / "workspace"))
@@ -157,22 +157,15 @@ def _recovery(
     words: list[str], name: str, file: Path, sidecar: Mapping[str, Any], scratch: Path
 ) -> tuple[list[str], Path]:
     """Return a command of the recovery, with the stages and the snapshots that it found."""
-    real, workspace, run_id = _workspace(file), scratch / "workspace", str(sidecar["run_id"])
+    run_id, workspace = str(sidecar["run_id"]), scratch / "workspace"
+    real = workspace_of(file, run_id)
     replaying.seed(real, workspace, run_id, name, _snapshots(real, file, name, sidecar))
     return redirected(words, {}, str(workspace)), workspace / file.relative_to(real)
 
 
-def _workspace(file: Path) -> Path:
-    """Return the workspace that holds a sidecar of the recovery. UserError if none does."""
-    found = re.match(r"(.*?)/(?:runs|snapshots)/", str(file))
-    if found is None:
-        raise UserError(f"{file} is in no local workspace: give the sidecar where the command wrote it")
-    return Path(found[1])
-
-
 def _snapshots(real: Path, file: Path, name: str, sidecar: Mapping[str, Any]) -> int:
     """Return the number of the last snapshot that a command found."""
-    if file.parent.name == "snapshots":
+    if file.parent == real / "snapshots":
         return int(file.name.partition(".")[0]) - 1
     if name in ("verify", "plan"):
         return int(sidecar["stats"]["snapshot"])
