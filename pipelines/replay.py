@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from resplice.io import clips, embedding, replaying, scoring, settling, sidecars, speaking, vmaf_logs
+from resplice.io import clips, embedding, rehash, replaying, scoring, settling, sidecars, speaking, vmaf_logs
 from resplice.pipelines import cli
 from resplice.pipelines.show import cell
 from resplice.transforms.records import Exit, UserError
@@ -49,6 +49,7 @@ def _elsewhere(
 ) -> tuple[list[str], Path]:
     """Return a command that works in the scratch folder, and the sidecar that it will write there."""
     if name in _CORPORA:
+        _uncounted(file, sidecar["run_provenance"])
         return _corpus(words, name, sidecar, scratch)
     if name == "export":
         return _export(words, sidecar, scratch)
@@ -95,6 +96,16 @@ def _corpus(words: list[str], name: str, sidecar: Mapping[str, Any], scratch: Pa
     if name not in _OUT:
         flags["--cache-dir"] = None
     return redirected(words, flags), scratch / _MANIFEST
+
+
+def _uncounted(file: Path, run_: Mapping[str, Any]) -> None:
+    """Raise UserError if the artifact or its sidecar is a file of those of which --max-pairs takes the first."""
+    if not run_["args"].get("max_pairs"):
+        return
+    listed = Path(run_["inputs"]["dis"]["path"]).resolve()
+    for path in (*(Path(said["path"]) for _, said in rehash.entries(run_["outputs"], "outputs")), file):
+        if path.parent.resolve() == listed:
+            raise UserError(f"{path} is in {listed}, where --max-pairs counts it now; make it again with another --out")
 
 
 def _documents(words: list[str], sidecar: Mapping[str, Any], scratch: Path) -> tuple[list[str], Path]:

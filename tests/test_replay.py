@@ -193,7 +193,9 @@ def test_a_second_process_of_a_run_tells_its_own_beginning(run: Run, tmp_path: P
 
 
 @pytest.mark.slow
-def test_corpora_of_frames_come_out_the_same_without_the_cache(run: Run, tmp_path: Path) -> None:
+def test_corpora_of_frames_come_out_the_same_without_the_cache(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     konvid(tmp_path / "k", "a", "b")
     pair(tmp_path / "n", size="320x240")
     assert run("corpus", "konvid-pairs", "--konvid-root", "k", "--out", "k.parquet", "--cache-dir", "c") == 0
@@ -202,6 +204,11 @@ def test_corpora_of_frames_come_out_the_same_without_the_cache(run: Run, tmp_pat
         entry.write_text("{}")
     for out in ("k.parquet", "n.parquet"):
         assert run("manifest", "replay", f"{out}.manifest.json", "--run") == 0
+    words = ("corpus", "full-features", "--data-root", "n", "--out", "n/dis/A.parquet", "--run-id", "first")
+    for more, code in (((), 0), (("--max-pairs", "1"), 2)):
+        assert run(*words, *more) == 0
+        assert run("manifest", "replay", "n/dis/A.parquet.manifest.json", "--run") == code
+    assert "where --max-pairs counts it" in capsys.readouterr().err
 
 
 @pytest.mark.slow
