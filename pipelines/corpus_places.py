@@ -104,9 +104,11 @@ def _own(made: Output, usual: bool) -> None:
 
 def _torn(file: Path) -> bool:
     """Return whether a file is the beginning of a document, empty, or nothing but zeros."""
-    data = file.read_bytes().strip(b"\0")
     try:
-        documents.parse(data)
+        data = file.read_bytes().strip(b"\0")
+        documents.lenient(data)
+    except OSError:
+        return False
     except Damage:
         return data[:1] in (b"", b"{")
     return False

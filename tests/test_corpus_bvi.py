@@ -240,7 +240,7 @@ def test_what_is_not_the_sidecar_of_this_output_stays(logs: Path, capsys: pytest
     evidence = Path("out.jsonl.manifest.json").read_bytes()
     for name in ("2.jsonl.manifest.json", "book.json"):
         Path(name).write_bytes(evidence)
-    Path("3.jsonl.manifest.json").write_text('{"mine": 1}')
+    Path("3.jsonl.manifest.json").write_text('{"mine": NaN}')
     Path("4.jsonl.manifest.json").write_text("a note")
     told = json.loads(evidence)
     told["run_provenance"]["outputs"] = {"chunks": list(told["run_provenance"]["outputs"].values())}
