@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from resplice.io import sidecars
+from resplice.io import documents, sidecars
 from resplice.io.store import Place
 from resplice.transforms.paths import unescaped
-from resplice.transforms.records import UserError
+from resplice.transforms.records import Damage, UserError
 from resplice.transforms.settings import StoreOptions
 from resplice.transforms.sidecar import entries as entries
 from resplice.transforms.sidecar import flaw
@@ -35,11 +34,11 @@ def load(path: str, options: StoreOptions) -> dict[str, Any]:
     """Return a sidecar. UserError (exit 2) if the file is none."""
     try:
         place, key = _object(path, options)
-        value = json.loads(Path(path).read_bytes() if place.local else place.store.read(key))
+        value = documents.parse(Path(path).read_bytes() if place.local else place.store.read(key))
         wrong = flaw(value)
     except FileNotFoundError:
         raise UserError(f"there is no file {path}; give a .manifest.json") from None
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError, Damage) as error:
         raise UserError(f"{path} is no sidecar that can be read: {error}") from None
     if wrong:
         raise UserError(f"{path} is no sidecar: {wrong}; give a .manifest.json")

@@ -162,11 +162,12 @@ def read(path: Path) -> dict[str, Any] | None:
 def renew(store: Store, artifact: str, sidecar: Mapping[str, Any]) -> None:
     """Write the sidecar of an artifact unless one is there that tells the same: the run that made it stays named."""
     before = load(store, artifact)
-    if before is None or _told(before) != _told(sidecar):
+    if before is None or told(before) != told(sidecar):
         write(store, artifact, sidecar)
 
 
-def _told(sidecar: Mapping[str, Any]) -> list[Any]:
+def told(sidecar: Mapping[str, Any]) -> list[Any]:
+    """Return what a sidecar is written again for when it is another."""
     run = sidecar["run_provenance"]
     return [sidecar.get("settings_sha256"), run["inputs"], run["outputs"]]
 

@@ -32,6 +32,8 @@ from resplice.transforms import provenance, retry
 from resplice.transforms.records import Exit, Reason, Refusal, UserError
 
 _TOLD = 20
+_OWN = ("schema", "stats", "refused")
+"""What a sidecar has in common with all others, but says of its artifact."""
 
 
 @dataclass
@@ -162,8 +164,8 @@ def nothing_to_do(of: Extraction) -> bool:
     if sidecar is None or sidecar.get("recipe_sha256") != of.recipe:
         return False
     passing = {str(reason) for reason in extracting.PASSING}
-    left = {line["unit"] for line in sidecar["refused"]} - {line.unit for line in of.unfit}
-    return not left and not passing & {line["reason"] for line in sidecar.get("failed_extractors", [])}
+    left = {line.get("unit") for line in sidecar.get("refused", [{}])} - {line.unit for line in of.unfit}
+    return not left and not passing & {line.get("reason") for line in sidecar.get("failed_extractors", [])}
 
 
 def make(of: Extraction, work: Work, publish: Callable[[list[tuple[Task, Result]]], None]) -> None:
@@ -202,28 +204,46 @@ def publish(of: Extraction, write: Callable[[Path], Mapping[str, Any]], schema: 
         lines = [{"unit": line.unit, "reason": line.reason, "detail": line.detail} for line in of.refused]
         same = of.out.file.is_file() and sidecars.file_digest(of.out.file) == sidecars.file_digest(made)
         there = of.out.there() if same else None
-        if there and there.get("recipe_sha256") == of.recipe and there["refused"] == lines:
+        if there and there.get("recipe_sha256") == of.recipe and there.get("refused") == lines:
             return
         of.changed = not same
         of.out.manifest.unlink(missing_ok=True)
         if not same:
             LocalStore(str(of.out.file.parent)).replace(of.out.file.name, made, None)
-    context = of.session.context
-    tools = {**sidecars.tools(), **({"ffmpeg": of.tool.name, "libvmaf": of.tool.libvmaf} if of.tool else {})}
     stats = {**facts.pop("stats"), "elapsed_s": sidecars.elapsed_s()}
-    content = sidecars.content(
-        context, of.stage, schema=schema, stats=stats, inputs=of.inputs, refused=lines, tools=tools,
-        outputs={artifact: sidecars.described_file(of.out.file)}, recipe_sha256=of.recipe, **facts,
-    )  # fmt: skip
-    sidecars.write_to(of.out.manifest, content)
+    fields = {"schema": schema, "stats": stats, "refused": lines, "recipe_sha256": of.recipe, **facts}
+    sidecars.write_to(of.out.manifest, _content(of, artifact, fields))
     if former := of.out.former():
         former.unlink(missing_ok=True)  # of the bytes before, if not of the same
+
+
+def _content(of: Extraction, artifact: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the content of the sidecar: the common fields of this process, the others as they are given."""
+    tools = {**sidecars.tools(), **({"ffmpeg": of.tool.name, "libvmaf": of.tool.libvmaf} if of.tool else {})}
+    outputs = {artifact: sidecars.described_file(of.out.file)}
+    common = sidecars.content(of.session.context, of.stage, stats={}, inputs=of.inputs, outputs=outputs, tools=tools)
+    own = {name: value for name, value in fields.items() if name in _OWN or name not in common}
+    return {**common, **own}
+
+
+def _renew(of: Extraction) -> dict[str, Any]:
+    """Return the sidecar of the artifact; it is written again if what it names has moved, or is among other files, now.
+
+    None of that makes another artifact, but `manifest verify` would find it again and again.
+    """
+    sidecar = of.out.there()
+    if sidecar is None or sidecar.get("recipe_sha256") != of.recipe:
+        return sidecar or {}
+    content = _content(of, next(iter(sidecar["run_provenance"]["outputs"])), sidecar)
+    if sidecars.told(content) != sidecars.told(sidecar):
+        sidecars.write_to(of.out.manifest, content)
+    return content
 
 
 def finish(of: Extraction, done: int, rows: int) -> None:
     """Count the units, and say what there is now; exit 3 if nothing could be made of something."""
     session, context = of.session, of.session.context
-    sidecar = sidecars.read(of.out.manifest) or {}
+    sidecar = _renew(of)
     facts = {"output": str(of.out.file), "rows": rows, "units": done, "stats": sidecar.get("stats"),
              "features_unavailable": sidecar.get("features_unavailable")}  # fmt: skip
     refusals.put(context.workspace.store, f"{context.stage(of.stage)}/made.json", provenance.document(facts))

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from resplice.io import sidecars
+from resplice.io import documents, sidecars
 from resplice.io.store import Place
 from resplice.io.values import shown
-from resplice.transforms.records import UserError
+from resplice.transforms.records import Damage, UserError
+from resplice.transforms.sidecar import entries
 
 TIMEOUT_S = 600.0
 
@@ -35,7 +36,7 @@ class Output:
         sidecar = sidecars.read(self.manifest)
         if sidecar is None or not self.file.is_file():
             return None
-        said = {entry.get("sha256") for entry in sidecar["run_provenance"]["outputs"].values()}
+        said = {entry.get("sha256") for entry in _outputs(sidecar)}
         return sidecar if sidecars.file_digest(self.file) in said else None
 
     def listed(self, folder: Path, is_unit: Callable[[str], bool]) -> list[Path]:
@@ -61,11 +62,18 @@ class Output:
         for artifact in {self.file, *self.given[:1]}:
             usual = artifact.with_name(artifact.name + sidecars.SUFFIX)
             sidecar = sidecars.read(usual) if usual not in self.names and usual.is_file() else None
-            if sidecar and str(self.file) in [
-                said.get("path") for said in sidecar["run_provenance"]["outputs"].values()
-            ]:
+            if sidecar and str(self.file) in [entry["path"] for entry in _outputs(sidecar)]:
                 return usual
         return None
+
+    def tells(self, sidecar: Mapping[str, Any], usual: bool) -> bool:
+        """Return whether a sidecar that is there tells of this artifact.
+
+        One at the usual place does so after the folder was moved or copied, too; one elsewhere if it was moved.
+        """
+        said = [Path(entry["path"]) for entry in _outputs(sidecar)]
+        names = {path.name for path in (self.file, self.given[0])}
+        return any(path in self.names or (path.name in names and (usual or not path.exists())) for path in said)
 
 
 def output(given: str, flag: str, manifest_out: str | None) -> Output:
@@ -75,9 +83,39 @@ def output(given: str, flag: str, manifest_out: str | None) -> Output:
     made = Output(_regular(file, flag), _regular(manifest, "--manifest-out"), (file, manifest))
     if made.manifest == made.file:
         raise UserError(f"--manifest-out {manifest_out} is the output itself; name another file")
-    if manifest_out and made.manifest.exists() and sidecars.read(made.manifest) is None:
-        raise UserError(f"--manifest-out {manifest_out} is there and is no sidecar; name another file")
+    _own(made, manifest_out is None)
     return made
+
+
+def _own(made: Output, usual: bool) -> None:
+    """Raise UserError for a file at the place of the sidecar that is not this artifact's: evidence of another, or none.
+
+    At the usual place, what was torn when the power was lost is written again.
+    """
+    place = made.given[1] if usual else f"--manifest-out {made.given[1]}"
+    remedy = "name another output, or move that away" if usual else "name another file"
+    sidecar = sidecars.read(made.manifest)
+    if sidecar is None and made.manifest.exists() and not (usual and _torn(made.manifest)):
+        raise UserError(f"{place} is there and is no sidecar; {remedy}")
+    if sidecar is not None and not made.tells(sidecar, usual):
+        said = next((entry["path"] for entry in _outputs(sidecar)), "nothing")
+        raise UserError(f"{place} is the sidecar of {said}; {remedy}")
+
+
+def _torn(file: Path) -> bool:
+    """Return whether a file is the beginning of a document, empty, or nothing but zeros."""
+    try:
+        data = file.read_bytes().strip(b"\0")
+        documents.lenient(data)
+    except OSError:
+        return False
+    except Damage:
+        return data[:1] in (b"", b"{")
+    return False
+
+
+def _outputs(sidecar: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [entry for _, entry in entries(sidecar["run_provenance"]["outputs"], "outputs")]
 
 
 def _file(given: str, flag: str) -> Path:

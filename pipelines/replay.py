@@ -5,19 +5,19 @@ Each kind of artifact says by which flags its command is sent elsewhere, and wha
 
 from __future__ import annotations
 
-import re
 import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from resplice.io import clips, embedding, replaying, scoring, settling, sidecars, speaking, vmaf_logs
+from resplice.io import clips, embedding, rehash, replaying, scoring, settling, sidecars, speaking, vmaf_logs
 from resplice.pipelines import cli
 from resplice.pipelines.show import cell
 from resplice.transforms.records import Exit, UserError
 from resplice.transforms.replay import command, redirected
 from resplice.transforms.replay import shown as shown
+from resplice.transforms.replay import workspace as workspace_of
 from resplice.transforms.settings import StoreOptions
 
 _CORPORA = {f"corpus {stage}": stage for stage in (vmaf_logs.STAGE, clips.STAGE, scoring.STAGE)}
@@ -49,6 +49,7 @@ def _elsewhere(
 ) -> tuple[list[str], Path]:
     """Return a command that works in the scratch folder, and the sidecar that it will write there."""
     if name in _CORPORA:
+        _uncounted(file, sidecar["run_provenance"])
         return _corpus(words, name, sidecar, scratch)
     if name == "export":
         return _export(words, sidecar, scratch)
@@ -95,6 +96,16 @@ def _corpus(words: list[str], name: str, sidecar: Mapping[str, Any], scratch: Pa
     if name not in _OUT:
         flags["--cache-dir"] = None
     return redirected(words, flags), scratch / _MANIFEST
+
+
+def _uncounted(file: Path, run_: Mapping[str, Any]) -> None:
+    """Raise UserError if the artifact or its sidecar is a file of those of which --max-pairs takes the first."""
+    if not run_["args"].get("max_pairs"):
+        return
+    listed = Path(run_["inputs"]["dis"]["path"]).resolve()
+    for path in (*(Path(said["path"]) for _, said in rehash.entries(run_["outputs"], "outputs")), file):
+        if path.parent.resolve() == listed:
+            raise UserError(f"{path} is in {listed}, where --max-pairs counts it now; make it again with another --out")
 
 
 def _documents(words: list[str], sidecar: Mapping[str, Any], scratch: Path) -> tuple[list[str], Path]:
@@ -146,7 +157,7 @@ def _export(words: list[str], sidecar: Mapping[str, Any], scratch: Path) -> tupl
     inputs = sidecar["run_provenance"]["inputs"]
     snapshot = inputs.get("snapshot")
     if snapshot:
-        real = _workspace(Path(snapshot["path"]).absolute())
+        real = workspace_of(Path(snapshot["path"]).absolute(), str(sidecar["run_id"]))
         replaying.seed(real, scratch / "workspace", "", "", int(sidecar["stats"]["snapshot"]))
     target = scratch / _MADE
     made = redirected(words, {"--to": str(target)}, str(scratch / "workspace"))
@@ -157,22 +168,15 @@ def _recovery(
     words: list[str], name: str, file: Path, sidecar: Mapping[str, Any], scratch: Path
 ) -> tuple[list[str], Path]:
     """Return a command of the recovery, with the stages and the snapshots that it found."""
-    real, workspace, run_id = _workspace(file), scratch / "workspace", str(sidecar["run_id"])
+    run_id, workspace = str(sidecar["run_id"]), scratch / "workspace"
+    real = workspace_of(file, run_id)
     replaying.seed(real, workspace, run_id, name, _snapshots(real, file, name, sidecar))
     return redirected(words, {}, str(workspace)), workspace / file.relative_to(real)
 
 
-def _workspace(file: Path) -> Path:
-    """Return the workspace that holds a sidecar of the recovery. UserError if none does."""
-    found = re.match(r"(.*?)/(?:runs|snapshots)/", str(file))
-    if found is None:
-        raise UserError(f"{file} is in no local workspace: give the sidecar where the command wrote it")
-    return Path(found[1])
-
-
 def _snapshots(real: Path, file: Path, name: str, sidecar: Mapping[str, Any]) -> int:
     """Return the number of the last snapshot that a command found."""
-    if file.parent.name == "snapshots":
+    if file.parent == real / "snapshots":
         return int(file.name.partition(".")[0]) - 1
     if name in ("verify", "plan"):
         return int(sidecar["stats"]["snapshot"])

@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 from clips import sidecar
+from recovering import tree
 from test_corpus_rows import log
 
 from resplice.io import remembered, trees
@@ -174,12 +176,99 @@ def test_a_pipe_named_like_a_log_is_refused(logs: Path) -> None:
     assert (line["reason"], line["detail"]) == ("unreadable", "Pipe_10x10_25fps_x.json is no regular file")
 
 
+def test_a_name_that_is_not_utf_8_costs_its_log_and_is_remembered(logs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remembered, "_SETTLED_S", -1.0)
+    Path(os.fsdecode(os.fsencode(logs) + b"/nu\xff_64x64_25fps_a.json")).write_text("{}")
+    for _ in range(2):
+        assert run() == 0 and len(rows()) == 2
+        (line,) = sidecar(Path("out.jsonl"))["refused"]
+        assert (line["unit"], line["reason"]) == ("nu\\xff_64x64_25fps_a.json", "bad_name")
+
+
 def test_a_run_without_a_name_is_that_of_its_settings(logs: Path) -> None:
     names = []
     for crf in ("35", "20", "35"):
         assert run("--crf", crf) == 0
         names.append((rows()[0]["run_id"], rows()[0]["timestamp"]))
     assert names[0] == names[2] and names[0][0] != names[1][0] and names[0][1] < names[1][1]
+
+
+def test_a_sidecar_tells_what_is_among_the_inputs_now_and_the_rows_keep_their_bytes(logs: Path) -> None:
+    assert run() == 0
+    before = bytes_of("out.jsonl")
+    (logs / "README.txt").write_text("of no clip")
+    assert main(["manifest", "verify", "out.jsonl.manifest.json"]) == 4
+    first = sidecar(Path("out.jsonl"))
+    assert run("--dry-run") == 0 and sidecar(Path("out.jsonl")) == first
+    assert run() == 0 and bytes_of("out.jsonl") == before
+    assert main(["manifest", "verify", "out.jsonl.manifest.json"]) == 0
+    told = sidecar(Path("out.jsonl"))
+    assert told["stats"] == first["stats"] and told.keys() == first.keys()
+    files = bytes_of()
+    assert run() == 0 and bytes_of() == files
+
+
+def test_a_folder_that_was_moved_or_copied_is_gone_on_with(logs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run("--run-id", "mine") == 0
+    for place in (copied := logs.parent / "copied", logs.parent / "moved"):
+        shutil.copytree("logs", place / "logs")
+        shutil.copytree("resplice-work", place / "resplice-work")
+        for name in ("out.jsonl", "out.jsonl.manifest.json"):
+            shutil.copy(name, place / name)
+    before = bytes_of("out.jsonl")
+    monkeypatch.chdir(copied)
+    assert run("--run-id", "mine") == 0
+    monkeypatch.chdir(logs.parent / "moved")
+    for name in ("out.jsonl", "out.jsonl.manifest.json"):
+        (logs.parent / name).unlink()
+    Path("out.jsonl.manifest.json").rename("evidence.json")
+    assert run("--run-id", "mine", "--manifest-out", "evidence.json") == 0
+    for file in ("evidence.json", "../copied/out.jsonl.manifest.json"):
+        assert main(["manifest", "verify", file]) == 0
+    assert bytes_of("out.jsonl", "../copied/out.jsonl") == before * 2
+
+
+@pytest.mark.parametrize("text", ["", "\0" * 20, '{\n  "code": {'])
+def test_a_torn_sidecar_is_written_again(logs: Path, text: str) -> None:
+    assert run() == 0
+    Path("out.jsonl.manifest.json").write_text(text)
+    assert run() == 0 and main(["manifest", "verify", "out.jsonl.manifest.json"]) == 0
+
+
+def test_what_is_not_the_sidecar_of_this_output_stays(logs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run() == 0
+    evidence = Path("out.jsonl.manifest.json").read_bytes()
+    for name in ("2.jsonl.manifest.json", "book.json"):
+        Path(name).write_bytes(evidence)
+    Path("3.jsonl.manifest.json").write_text('{"mine": NaN}')
+    Path("4.jsonl.manifest.json").write_text("a note")
+    told = json.loads(evidence)
+    told["run_provenance"]["outputs"] = {"chunks": list(told["run_provenance"]["outputs"].values())}
+    Path("5.jsonl.manifest.json").write_text(json.dumps(told))  # such as that of a book has
+    before = tree(logs.parent)
+    of_another, no_sidecar = f"is the sidecar of {logs.parent}/out.jsonl", "is there and is no sidecar"
+    for words, why in (
+        (["2.jsonl"], of_another),
+        (["3.jsonl"], no_sidecar),
+        (["4.jsonl"], no_sidecar),
+        (["5.jsonl"], of_another),
+        (["6.jsonl", "--manifest-out", "book.json"], of_another),
+        (["6.jsonl", "--manifest-out", "out.jsonl.manifest.json"], of_another),
+    ):
+        assert main(["corpus", "bvi-dvc", "--cache-dir", "logs", "--quiet", "--output", *words]) == 2
+        said = capsys.readouterr().err
+        assert why in said and words[-1] in said
+    assert tree(logs.parent) == before
+
+
+def test_a_sidecar_with_a_list_of_outputs_tells_of_its_artifact(logs: Path) -> None:
+    assert run() == 0
+    told = sidecar(Path("out.jsonl"))
+    told["run_provenance"]["outputs"] = {"all": list(told["run_provenance"]["outputs"].values())}
+    del told["refused"]
+    Path("out.jsonl.manifest.json").write_text(json.dumps(told))
+    assert run() == 0 and sidecar(Path("out.jsonl"))["refused"] == []
+    assert run("--manifest-out", "evidence.json") == 0 and not Path("out.jsonl.manifest.json").exists()
 
 
 def test_a_sidecar_that_moves_leaves_none_behind(logs: Path) -> None:

@@ -85,7 +85,7 @@ def test_a_mean_that_is_not_pooled_is_that_of_the_frames_and_never_the_last_one(
     assert corpus_rows.row(FOO, log(pooled=False), LABELS)["vmaf_score"] == pytest.approx(91.0)
 
 
-@pytest.mark.parametrize("value", [None, math.nan, math.inf])
+@pytest.mark.parametrize("value", [None, math.nan, math.inf, 10**400, -(10**400)])
 def test_a_value_that_is_none_is_null(value: Any) -> None:
     pooled = log()
     pooled["pooled_metrics"]["integer_adm2"]["mean"] = value
@@ -93,6 +93,15 @@ def test_a_value_that_is_none_is_null(value: Any) -> None:
     row = corpus_rows.row(FOO, pooled, LABELS)
     assert row["adm2_mean"] is None and row["adm2_std"] is not None
     assert row["motion2_mean"] is not None and row["motion2_std"] is None
+
+
+def test_what_the_frames_amount_to_is_null_where_no_float_holds_it() -> None:
+    huge = log(3, pooled=False)
+    for frame, value in zip(huge["frames"], (1.7e308, 1.7e308, -1.7e308), strict=True):
+        frame["metrics"].update(vmaf=1.7e308, integer_adm2=value)
+    row = corpus_rows.row(FOO, huge, LABELS)
+    assert row["vmaf_score"] is None and row["adm2_mean"] is None
+    assert row["motion2_mean"] == pytest.approx(0.6)
 
 
 @pytest.mark.parametrize("frames", [[], None])

@@ -149,6 +149,13 @@ def test_another_code_is_a_note_and_no_difference(root: Path, capsys: pytest.Cap
         '{"run_provenance": {"inputs": {}, "outputs": {}, "argv": 5}}',
         '{"run_provenance": {"inputs": {}, "outputs": {}}, "environment": 5}',
         '{"run_provenance": {"inputs": {}, "outputs": {}}, "started_at": "noon"}',
+        '{"run_provenance": {"inputs": {}, "outputs": {}}, "elapsed_s": NaN}',
+        '{"run_provenance": {"inputs": {}, "outputs": {}}, "started_at": "2026-01-01T00:00:00Z", "elapsed_s": 1e300}',
+        '{"run_provenance": {"inputs": {"a": {"path": "\\ud800", "exists": true}}, "outputs": {}}}',
+        '{"run_provenance": {"inputs": {}, "outputs": {}}, "refused": [7]}',
+        '{"run_provenance": {"inputs": {}, "outputs": {}}, "refused": [{"unit": []}]}',
+        '{"run_provenance": {"inputs": {}, "outputs": {}}, "failed_extractors": null}',
+        '{"run_provenance": {"inputs": {}, "outputs": {}}, "features_unavailable": [{}]}',
     ],
 )
 def test_what_is_no_sidecar_is_usage(root: Path, capsys: pytest.CaptureFixture[str], text: str) -> None:

@@ -193,7 +193,9 @@ def test_a_second_process_of_a_run_tells_its_own_beginning(run: Run, tmp_path: P
 
 
 @pytest.mark.slow
-def test_corpora_of_frames_come_out_the_same_without_the_cache(run: Run, tmp_path: Path) -> None:
+def test_corpora_of_frames_come_out_the_same_without_the_cache(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     konvid(tmp_path / "k", "a", "b")
     pair(tmp_path / "n", size="320x240")
     assert run("corpus", "konvid-pairs", "--konvid-root", "k", "--out", "k.parquet", "--cache-dir", "c") == 0
@@ -202,18 +204,23 @@ def test_corpora_of_frames_come_out_the_same_without_the_cache(run: Run, tmp_pat
         entry.write_text("{}")
     for out in ("k.parquet", "n.parquet"):
         assert run("manifest", "replay", f"{out}.manifest.json", "--run") == 0
+    words = ("corpus", "full-features", "--data-root", "n", "--out", "n/dis/A.parquet", "--run-id", "first")
+    for more, code in (((), 0), (("--max-pairs", "1"), 2)):
+        assert run(*words, *more) == 0
+        assert run("manifest", "replay", "n/dis/A.parquet.manifest.json", "--run") == code
+    assert "where --max-pairs counts it" in capsys.readouterr().err
 
 
 @pytest.mark.slow
 def test_every_kind_of_artifact_of_the_demo_comes_out_byte_for_byte(
     run: Run, demo_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    shutil.copytree(demo_folder, tmp_path / "demo")
-    common = ("--config", "demo/resplice.toml", "--quiet")
+    shutil.copytree(demo_folder, tmp_path / "runs/demo")
+    common = ("--config", "runs/demo/resplice.toml", "--quiet")
     for stage in ("baseline", "plan", "repair", "validate", "merge", "verify"):
         assert run(stage, *common, "--run-id", "r") == 0
     assert run("export", *common, "--to", "out") == 0
-    made = tmp_path / "demo/workspace"
+    made = tmp_path / "runs/demo/workspace"
     shard = next(iter(sorted((made / "runs/r/validate/shards").glob("*.manifest.json"))))
     tar = next(iter(sorted((made / "runs/r/repair/transcribed").glob("*.manifest.json"))))
     plan, cover = (made / f"runs/r/{name}.parquet.manifest.json" for name in ("plan/affected", "verify/coverage"))
@@ -257,6 +264,20 @@ def test_the_audio_of_a_book_comes_out_the_same(run: Run, tmp_path: Path, monkey
         assert run("manifest", "replay", file, "--run") == 0
     assert run("synthesize", *words, "--run-id", "b2", "--quiet") == 0
     assert json.loads(Path("audio/book.manifest.json").read_text()) == told
+
+
+@pytest.mark.parametrize("above", ["/d", "/runs", "/snapshots", "/runs/r", "/runs/r/snapshots", "/snapshots/runs/x"])
+@pytest.mark.parametrize(
+    "file", ["snapshots/00000001.json", "runs/{}/plan/affected.parquet", "runs/{}/repair/transcribed/a.tar"]
+)
+@pytest.mark.parametrize("run_id", ["r", "snapshots", "runs"])
+def test_a_workspace_is_found_below_folders_of_any_name(above: str, file: str, run_id: str) -> None:
+    assert replay.workspace(Path(above, "w", file.format(run_id)), run_id) == Path(above, "w")
+
+
+def test_what_is_in_no_workspace_is_told() -> None:
+    with pytest.raises(UserError, match="in no local workspace"):
+        replay.workspace(Path("/runs/other/plan/affected.parquet"), "r")
 
 
 def test_flags_are_sent_elsewhere_however_they_were_given() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import statistics
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -114,8 +114,7 @@ def _mean(pooled: Mapping[str, Any], frames: Frames, feature: str) -> float | No
     pool = _pool(pooled, feature)
     if "mean" in pool:
         return vmaf.number(pool["mean"], f"pooled_metrics.{feature}.mean")
-    values = _values(frames, feature)
-    return statistics.fmean(values) if values else None
+    return _of_all(statistics.fmean, frames, feature)
 
 
 def _std(pooled: Mapping[str, Any], frames: Frames, feature: str) -> float | None:
@@ -123,11 +122,13 @@ def _std(pooled: Mapping[str, Any], frames: Frames, feature: str) -> float | Non
     pool = _pool(pooled, feature)
     if "stddev" in pool:
         return vmaf.number(pool["stddev"], f"pooled_metrics.{feature}.stddev")
-    values = _values(frames, feature)
-    return statistics.pstdev(values) if values else None
+    return _of_all(statistics.pstdev, frames, feature)
 
 
-def _values(frames: Frames, feature: str) -> list[float]:
-    """Return the values of all frames; none at all where a frame has none."""
+def _of_all(pool: Callable[[list[float]], float], frames: Frames, feature: str) -> float | None:
+    """Return what the values of all frames amount to; None where a frame has none, or no float can hold it."""
     values = [value for value in vmaf.column(frames, feature) or [] if value is not None]
-    return values if len(values) == len(frames) else []
+    try:
+        return pool(values) if values and len(values) == len(frames) else None
+    except OverflowError:
+        return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from resplice.transforms.records import UserError
@@ -45,6 +46,17 @@ def shown(sidecar: Mapping[str, Any]) -> str:
     line = shlex.join(["resplice", *command(sidecar)])
     folder = sidecar.get("environment", {}).get("cwd")
     return f"cd {shlex.quote(folder)} && {line}" if folder else line
+
+
+def workspace(file: Path, run_id: str) -> Path:
+    """Return the workspace that holds a snapshot, or an artifact of a run, whatever the folders above it are called.
+
+    UserError if none does.
+    """
+    for real in file.parents:
+        if file.parent == real / "snapshots" or real / "runs" / run_id in file.parents:
+            return real
+    raise UserError(f"{file} is in no local workspace: give the sidecar where the command wrote it")
 
 
 def redirected(words: Sequence[str], flags: Mapping[str, str | None], workspace: str = "") -> list[str]:

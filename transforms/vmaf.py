@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -61,12 +61,12 @@ def _metrics(frame: Mapping[str, Any]) -> dict[str, float | None]:
 
 
 def number(value: Any, name: str) -> float | None:
-    """Return a number of a log; None for null, NaN and infinity. Raises Damage log_invalid for anything else."""
+    """Return a number of a log; None for null and what no float holds. Raises Damage log_invalid for anything else."""
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise Damage("log_invalid", f"{name} is {str(value)[:40]!r}, which is no number")
-    return float(value) if abs(value) < math.inf else None
+    return float(value) if abs(value) <= sys.float_info.max else None
 
 
 def named(names: Mapping[str, Any], feature: str) -> str | None:
