@@ -20,7 +20,18 @@ from resplice.io.index import Index, Line
 from resplice.io.local import prune
 from resplice.io.parcels import Parcels
 from resplice.transforms import provenance
-from resplice.transforms.documents import LINK, SOURCES, Row, folder, iso, logical_parts, shown, ticks
+from resplice.transforms.documents import (
+    LINK,
+    SOURCES,
+    Row,
+    folder,
+    is_another,
+    iso,
+    logical_parts,
+    shown,
+    small_of,
+    ticks,
+)
 from resplice.transforms.lineage import Decision, collision
 from resplice.transforms.records import Exit, Reason, Refusal, UserError
 
@@ -100,13 +111,14 @@ class Settle:
         out, changed, todo, known = [], [], [], 0
         for row, decision in made:
             line, key = there.get(decision.doc_id), keys.get(decision.logical_id)
-            if key and _is_another(key, row, decision):
+            parts = logical_parts(row.source, row.combo_id, decision.parent_id, row.template, row.model)
+            if key and is_another(key, parts):
                 out.append(collision(decision.ref, decision.logical_id, f"document {key['doc_id']} of the index"))
             elif line is None and (other := own.get(row.key)):
                 out.append(_moved(decision, other))
             elif line is None:
                 todo.append((row, decision, True))
-            elif json.loads(line["meta_small"] or "{}").get("row_key") != row.key:
+            elif small_of(line).get("row_key") != row.key:
                 out.append(collision(decision.ref, decision.doc_id, f"a row of run {line['run_id']}"))
             elif line["content_hash"] != decision.sha256:
                 changed.append(_changed(decision, line))
@@ -161,14 +173,6 @@ def _one_each(block: Block, decisions: Iterable[Decision]) -> dict[int, Decision
     if not len(found) == len(given) == block.rows:
         raise RuntimeError(f"block {block.name} has {block.rows} rows, but {len(given)} decisions of {len(found)} rows")
     return found
-
-
-def _is_another(line: Line, row: Row, decision: Decision) -> bool:
-    """Return whether a document of the index has the logical key of a row, but other parts, as far as it tells them."""
-    about = line["parent_doc_id"] or json.loads(line["meta_small"] or "{}").get("combo_id")
-    stage, combo_or_parent, *rest = logical_parts(row.source, row.combo_id, decision.parent_id, row.template, row.model)
-    known = about is None or about == combo_or_parent
-    return not known or [line["stage"], line["template_id"], line["model_id"]] != [stage, *rest]
 
 
 def _changed(decision: Decision, line: Line) -> Decision:

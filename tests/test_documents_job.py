@@ -16,6 +16,7 @@ from historical import DRAFT, EVALUATION, LINK, World
 from postgres import WRITER, Base
 from recovering import tree
 
+from resplice.io.index import Index
 from resplice.pipelines.__main__ import main
 from resplice.transforms.documents import identify
 
@@ -315,6 +316,37 @@ def test_a_collision_with_another_run_is_one_too(folder: Folder) -> None:
     assert folder.run(run="two") == 1
     assert folder.rows("two") == {}
     assert folder.reasons() == {"d2": "id_collision", "e": "unresolved_parent"}
+
+
+@pytest.mark.parametrize("small", ["x", "[1]", None])
+def test_rows_of_another_writer_are_no_error_and_no_collision(
+    folder: Folder, small: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder.write(draft=[draft("d")])
+    assert folder.run(run="one") == 0
+    folder.sql(
+        "UPDATE documents SET doc_id = 'theirs', run_id = 'two', parent_doc_id = 'p', template_id = NULL, "
+        "meta_small = ?", small,
+    )  # fmt: skip
+    assert folder.run(run="two") == folder.run(run="one") == 0
+    assert folder.reasons() == {} and folder.rows("one")["d"]["template_id"] == "t"
+    for more in ([], ["--json"]):
+        assert main(["documents", "show", "theirs", f"--db={folder.db}", *more]) == 0
+        assert (small or "meta_small") in capsys.readouterr().out
+
+
+def test_indexes_of_the_table_that_a_kill_left_out_are_made_and_else_nothing_is_written(folder: Folder) -> None:
+    index = Index(folder.db)
+    index.create()
+    names = folder.sql("SELECT name FROM sqlite_master WHERE name LIKE 'documents_%'")
+    assert len(names) == 3
+    for (name,) in names:
+        folder.sql(f"DROP INDEX {name}")
+        index.create()
+        assert folder.sql("SELECT name FROM sqlite_master WHERE name = ?", name) == [(name,)]
+    before = tree(folder.root)
+    index.create()
+    assert tree(folder.root) == before
 
 
 def test_a_response_that_changed_is_content_changed_and_a_new_run_takes_it(folder: Folder) -> None:
