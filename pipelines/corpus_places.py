@@ -11,7 +11,7 @@ from typing import Any
 
 from resplice.io import sidecars
 from resplice.io.store import Place
-from resplice.io.values import shown
+from resplice.transforms.provenance import shown
 from resplice.transforms.records import UserError
 
 TIMEOUT_S = 600.0
