@@ -88,6 +88,24 @@ def artifacts(out: Path) -> dict[str, Any]:
             if Path(name).name not in OWN and "/live" not in name and "/digests" not in name}  # fmt: skip
 
 
+def test_what_a_backfill_writes_below_what_it_reads_is_no_part_of_its_evidence(tmp_path: Path) -> None:
+    data, linked = tmp_path / "data", tmp_path / "linked"
+    data.mkdir()
+    linked.symlink_to(data)
+    Folder(data).write(draft=[draft("d"), draft("bad", generation_status="failed")])
+    given = ["documents", f"--cross-root={data / 'cross'}", f"--gen-root={data / 'gen'}", f"--gen-root={data}",
+             f"--docs-root={linked / 'docs'}", f"--db=sqlite:///{data / 'db/index.sqlite'}", "--run-id=r",
+             f"--workspace={data / 'docs/work'}", "--quiet"]  # fmt: skip
+    assert main(given) == 0
+    before = artifacts(data)
+    assert main(["manifest", "verify", str(data / "docs.manifest.json")]) == 0
+    assert main(given) == 0
+    assert artifacts(data) == before
+    told = json.loads((data / "docs.manifest.json").read_text())["run_provenance"]
+    assert told["outputs"]["documents"]["without"] == ["work"]
+    assert told["inputs"]["gen_roots"][1]["files"] == 3  # the CSV and two responses
+
+
 @pytest.mark.parametrize("more", [("--workers", "2"), ("--direct_runner_bundle_repeat=3",)])
 def test_workers_and_bundles_that_run_again_make_no_difference(
     world: World, done: Path, tmp_path: Path, more: tuple[str, ...]
