@@ -28,7 +28,7 @@ def write(
 ) -> None:  # fmt: skip
     """Write the sidecar, unless the one that is there tells the same; what had not changed is not read again."""
     docs, made = Path(given.docs), _made(context, given, bad_list)
-    memory = remembered(context, given.docs)
+    memory = Memory(context.workspace, KIND, given.docs)
     inputs = {
         "csvs": [_file(path, memory) for path in csvs],
         "gen_roots": [sidecars.described_folder(Path(root), memory, _below(root, made)) for root in given.roots],
@@ -42,11 +42,6 @@ def write(
     store = LocalStore(str(docs.parent))
     told = sidecars.content(context, KIND, stats=stats, inputs=inputs, outputs=outputs, refused_by_reason=dict(refused))
     sidecars.renew(store, docs.name, told)
-
-
-def remembered(context: Context, docs: str) -> Memory:
-    """Return what the workspace remembers of the files of a backfill."""
-    return Memory(context.workspace, KIND, docs)
 
 
 def _made(context: Context, given: Places, bad_list: Path) -> list[str]:

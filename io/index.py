@@ -136,7 +136,7 @@ class Index:
 
     def known(self, doc_ids: Sequence[str]) -> dict[str, Line]:
         """Return what the index holds of some documents, by id; those that it does not have are left out."""
-        names = ("doc_id", "logical_key_id", "run_id", "content_hash", "doc_dir", "meta_small")
+        names = ("doc_id", "logical_key_id", "run_id", "content_hash", "doc_dir", "prompt_path", "meta_small")
         return {row["doc_id"]: row for row in self._of(doc_ids, [_TABLE.c[name] for name in names])}
 
     def of_run(self, run_id: str, stage: str, task_ids: Collection[str]) -> dict[str, Line]:

@@ -6,6 +6,7 @@ import csv
 import hashlib
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from historical import DRAFT, EVALUATION, LINK, World
 from postgres import WRITER, Base
 from recovering import tree
 
+from resplice.io import remembered, trees
 from resplice.io.index import Index
 from resplice.pipelines.__main__ import main
 from resplice.transforms.documents import identify
@@ -430,6 +432,47 @@ def test_a_folder_that_is_gone_is_made_again_and_the_row_is_left(folder: Folder)
     assert ({name: state[2] for name, state in tree(folder.docs).items()}, folder.rows()) == (
         {name: state[2] for name, state in before[0].items()}, before[1],
     )  # fmt: skip
+
+
+def flipped(path: Path) -> None:
+    data = path.read_bytes()
+    path.write_bytes(bytes([data[0] ^ 1]) + data[1:])
+
+
+DAMAGES = {
+    "a": lambda at: flipped(at / "raw.txt"), "b": lambda at: flipped(at / "parsed.txt"),
+    "c": lambda at: (at / "parsed.txt").unlink(), "d": lambda at: (at / "metadata.json").unlink(),
+    "e": lambda at: (at / "prompt.txt").unlink(), "f": lambda at: (at / "raw.txt").write_bytes(b""),
+    "g": shutil.rmtree,
+}  # fmt: skip
+
+
+def test_a_document_that_is_damaged_is_made_again_as_it_was(folder: Folder) -> None:
+    folder.write(link=[link(name) for name in (*DAMAGES, "whole")])
+    for name in DAMAGES:
+        folder.response(f"links_prompts/{name}.txt", b"the prompt")
+    assert folder.run() == 0
+    rows, before = folder.rows(), {name: state[2] for name, state in tree(folder.docs).items()}
+    for name, damage in DAMAGES.items():
+        damage(folder.docs / rows[name]["doc_dir"])
+    flipped(folder.docs / rows["whole"]["doc_dir"] / "raw.txt")  # its row tells of no prompt, whatever is there now
+    folder.response("links_prompts/whole.txt", b"a new prompt")
+    (folder.root / "gen/links_prompts/a.txt").unlink()  # what the folder still has is kept
+    assert folder.run() == 0
+    assert {name: state[2] for name, state in tree(folder.docs).items()} == before and folder.rows() == rows
+    assert main(["manifest", "verify", f"{folder.docs}.manifest.json"]) == 0
+
+
+def test_documents_that_are_as_they_were_are_not_read_again(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remembered, "_SETTLED_S", -1.0)
+    folder.write(draft=[draft("d")])
+    assert folder.run() == 0
+    read, digest = [], trees.file_digest
+    monkeypatch.setattr(trees, "file_digest", lambda path: read.append(path) or digest(path))
+    assert folder.run() == 0
+    assert [path for path in read if "/docs/" in path] == []
+    flipped(folder.docs / folder.rows()["d"]["doc_dir"] / "raw.txt")
+    assert folder.run() == 0 and folder.raw("d") == b"response d.txt"
 
 
 def test_strict_writes_the_bad_list_and_the_record_of_the_run_alone(folder: Folder) -> None:
