@@ -17,6 +17,7 @@ from typing import Any
 
 from resplice.io.local import TEMPORARY
 from resplice.io.responses import read
+from resplice.io.trees import Files
 from resplice.transforms.records import DISK_FULL
 
 RAW, PARSED, PROMPT, METADATA = "raw.txt", "parsed.txt", "prompt.txt", "metadata.json"
@@ -59,7 +60,8 @@ def _locked(folder: Path, how: int) -> Iterator[bool]:
 def place(root: str, folder: str, shop: str, files: Mapping[str, bytes]) -> None:
     """Make the folder of a document, below `root`, that holds just these files.
 
-    One that is there with the same files is left; another one, which no row of the index vouches for, is replaced.
+    One that is there with the same files is left; another one, that no row of the index vouches for or that is not as
+    its row says, is replaced.
     """
     made = f"{shop}/{os.getpid()}-{next(_NUMBERS)}"
     os.mkdir(made)  # noqa: PTH102  called for every document, as are those below
@@ -109,9 +111,17 @@ def holds(folder: str, files: Mapping[str, bytes]) -> bool:
         return False
 
 
-def is_there(root: str, folder: str) -> bool:
-    """Return whether the response of a document is in its folder."""
-    return os.path.exists(f"{root}/{folder}/{RAW}")  # noqa: PTH110
+def is_whole(root: str, row: Mapping[str, Any], memory: Files) -> bool:
+    """Return whether the folder of a row of the index has all its files, and the response's bytes in both of them."""
+    folder = f"{root}/{row['doc_dir']}"
+    others = [METADATA, PROMPT] if row["prompt_path"] is not None else [METADATA]
+    try:
+        texts = {memory.file(f"{folder}/{name}")[0] for name in (RAW, PARSED)}
+        return texts == {row["content_hash"]} and all(os.path.isfile(f"{folder}/{n}") for n in others)  # noqa: PTH113
+    except PermissionError:
+        raise
+    except OSError:
+        return False
 
 
 def settle() -> None:

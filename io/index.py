@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -11,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from resplice.io.database import connect, patiently, reading, translated, where
-from resplice.transforms.documents import STAGES
+from resplice.transforms.documents import STAGES, small_of
 from resplice.transforms.records import UserError
 
 OPTION = "--db"
@@ -95,12 +94,20 @@ class Index:
 
     def create(self) -> None:
         """Make the table and its indexes, where they are missing."""
-        if self.exists():
+        if self.exists() and not self._lacks_an_index():
             return
         with self._writing() as connection:
             connection.execute(sa.schema.CreateTable(_TABLE, if_not_exists=True))
             for index in sorted(_TABLE.indexes, key=lambda index: str(index.name)):
                 connection.execute(sa.schema.CreateIndex(index, if_not_exists=True))
+
+    def _lacks_an_index(self) -> bool:
+        """Return whether a process was killed between the table and its last index; elsewhere they come at once."""
+        if not self.file:
+            return False
+        with reading(self._reader()) as connection:
+            there = {tuple(index["column_names"]) for index in sa.inspect(connection).get_indexes(TABLE)}
+        return any(tuple(index.columns.keys()) not in there for index in _TABLE.indexes)
 
     @contextmanager
     def _writing(self) -> Iterator[sa.Connection]:
@@ -129,7 +136,7 @@ class Index:
 
     def known(self, doc_ids: Sequence[str]) -> dict[str, Line]:
         """Return what the index holds of some documents, by id; those that it does not have are left out."""
-        names = ("doc_id", "logical_key_id", "run_id", "content_hash", "doc_dir", "meta_small")
+        names = ("doc_id", "logical_key_id", "run_id", "content_hash", "doc_dir", "prompt_path", "meta_small")
         return {row["doc_id"]: row for row in self._of(doc_ids, [_TABLE.c[name] for name in names])}
 
     def of_run(self, run_id: str, stage: str, task_ids: Collection[str]) -> dict[str, Line]:
@@ -137,7 +144,7 @@ class Index:
         columns = [_TABLE.c.doc_id, _TABLE.c.meta_small]
         wanted = _TABLE.c.run_id == run_id, _TABLE.c.stage == stage
         found = self._of(sorted(set(task_ids)), columns, "task_id", wanted)
-        return {json.loads(row["meta_small"] or "{}").get("row_key"): row for row in found}
+        return {key: row for row in found if isinstance(key := small_of(row).get("row_key"), str)}
 
     def _of(
         self, values: Sequence[str], columns: Sequence[sa.Column[Any]], by: str = "doc_id",

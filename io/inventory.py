@@ -22,12 +22,12 @@ from resplice.io.former import Former
 from resplice.io.rows import Row
 from resplice.io.store import Head
 from resplice.io.tarstate import RAW, TRANSCRIBED, Side, TarState, open_sides
-from resplice.io.values import shown
 from resplice.transforms import provenance, rowtext, settled
 from resplice.transforms.affected import MISSING, OK
 from resplice.transforms.audit import RowName, TarContent
 from resplice.transforms.flac import StreamInfo
 from resplice.transforms.names import read_row, read_row_or_none, segment_of, stem
+from resplice.transforms.provenance import shown
 from resplice.transforms.ranges import limits
 from resplice.transforms.records import Refusal, Segment
 

@@ -19,13 +19,13 @@ from resplice.io.rows import Row
 from resplice.io.store import Changed, Place
 from resplice.io.tars import Member
 from resplice.io.tarstate import RAW, TRANSCRIBED, OpenTar, open_tar, opened
-from resplice.io.values import shown
 from resplice.io.work import Item, Planned
 from resplice.transforms import audit, provenance
 from resplice.transforms.affected import UNREADABLE
 from resplice.transforms.again import with_video_reasons
 from resplice.transforms.audit import RowName
 from resplice.transforms.names import stem
+from resplice.transforms.provenance import shown
 from resplice.transforms.records import Reason, Refusal, Segment
 from resplice.transforms.repack import tar_name
 from resplice.transforms.retry import ALL, again, result_again

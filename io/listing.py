@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from resplice.io.arrows import batch_of
 from resplice.io.store import Head, Store
 from resplice.io.tarstate import RAW, TRANSCRIBED
-from resplice.io.values import shown
+from resplice.transforms.provenance import shown
 from resplice.transforms.ranges import partition
 
 SUFFIXES = {RAW: ".tar", TRANSCRIBED: "_transcribed.tar"}

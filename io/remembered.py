@@ -24,17 +24,33 @@ _RECORD = _NAME + _SHA256
 _RECENT = 100_000
 
 
-class Memory(Files):
-    """What a workspace remembers of the files below some folders: what its last process saw of them.
-
-    A memory that is damaged is none.
-    """
+class Known(Files):
+    """What a workspace remembers of the files below some folders, only to be asked. A damaged memory is none."""
 
     def __init__(self, place: Place, *folders: str) -> None:
         super().__init__()
         self.key = f"digests/{provenance.sha256(chr(10).join(folders).encode('utf-8', 'surrogateescape'))[:16]}.bin"
         self._store = place.store
         self._kept = _records(content(self._store, self.key)[0])
+
+    def file(self, path: str) -> tuple[str, os.stat_result]:
+        """Return the SHA-256 of a file and its state from before it was read."""
+        stat = os.stat(path)  # noqa: PTH116  called for each of many files
+        sha256 = self._found(_name(path, stat))
+        return super().file(path) if sha256 is None else (sha256.hex(), stat)
+
+    def _found(self, name: bytes) -> bytes | None:
+        kept = self._kept
+        at = bisect_left(range(len(kept) // _RECORD), name, key=lambda n: kept[n * _RECORD : n * _RECORD + _NAME])
+        record = kept[at * _RECORD : (at + 1) * _RECORD]
+        return record[_NAME:] if record[:_NAME] == name else None
+
+
+class Memory(Known):
+    """What a workspace remembers of the files below some folders: what its last process saw of them."""
+
+    def __init__(self, place: Place, *folders: str) -> None:
+        super().__init__(place, *folders)
         self._seen = bytearray()
         self._recent: dict[bytes, bytes] = {}
 
@@ -46,16 +62,10 @@ class Memory(Files):
             return sha256.hex(), stat
         sha256 = self._found(name)
         if sha256 is None:
-            text, stat = super().file(path)
+            text, stat = Files.file(self, path)
             name, sha256 = _name(path, stat), bytes.fromhex(text)
         self._take(name, sha256, stat)
         return sha256.hex(), stat
-
-    def _found(self, name: bytes) -> bytes | None:
-        kept = self._kept
-        at = bisect_left(range(len(kept) // _RECORD), name, key=lambda n: kept[n * _RECORD : n * _RECORD + _NAME])
-        record = kept[at * _RECORD : (at + 1) * _RECORD]
-        return record[_NAME:] if record[:_NAME] == name else None
 
     def _take(self, name: bytes, sha256: bytes, stat: os.stat_result) -> None:
         if len(self._recent) >= _RECENT:

@@ -18,7 +18,8 @@ import sqlalchemy as sa
 from resplice.io import columnar, rowtable
 from resplice.io.database import connect, exported, patiently, reading, version
 from resplice.io.tables import Table, reflect, videos_table
-from resplice.io.values import json_values, number, row_id, shown, text, texts
+from resplice.io.values import json_values, number, row_id, text, texts
+from resplice.transforms.provenance import shown
 from resplice.transforms.records import SnapshotLost, Unavailable
 from resplice.transforms.settings import Database
 

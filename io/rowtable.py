@@ -9,8 +9,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from resplice.io.columnar import Unfit
-from resplice.io.values import json_texts, number, shown, texts
+from resplice.io.values import json_texts, number, texts
 from resplice.transforms import provenance, rowtext
+from resplice.transforms.provenance import shown
 from resplice.transforms.settings import Columns
 
 if TYPE_CHECKING:

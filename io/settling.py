@@ -10,17 +10,31 @@ import io
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
-from resplice.io import csvs, doctree, responses
+from resplice.io import csvs, doctree, documents_evidence, responses
 from resplice.io.backfill import DECIDED, Places
 from resplice.io.context import Context
 from resplice.io.csvs import Block
 from resplice.io.index import Index, Line
 from resplice.io.local import prune
 from resplice.io.parcels import Parcels
+from resplice.io.remembered import Known
 from resplice.transforms import provenance
-from resplice.transforms.documents import LINK, SOURCES, Row, folder, iso, logical_parts, shown, ticks
+from resplice.transforms.documents import (
+    LINK,
+    SOURCES,
+    Row,
+    folder,
+    is_another,
+    iso,
+    logical_parts,
+    shown,
+    small_of,
+    ticks,
+)
 from resplice.transforms.lineage import Decision, collision
 from resplice.transforms.records import Exit, Reason, Refusal, UserError
 
@@ -66,6 +80,11 @@ class Settle:
         self._places = places
         self._parcels = parcels
 
+    @cached_property
+    def _memory(self) -> Known:
+        """What is remembered of the files that are there, so that those that are as they were are not read."""
+        return Known(self._context.workspace, documents_evidence.KIND, self._places.docs)
+
     def __call__(self, group: tuple[str, dict[str, Iterable[Any]]]) -> Iterator[dict[str, Any]]:
         """Settle one block, and yield its counts."""
         name, sides = group
@@ -77,43 +96,45 @@ class Settle:
         decisions |= {decision.ref[1]: decision for decision in (*out, *changed)}
         bad = [_bad(row, d) for row in rows if (d := decisions[row.number]).reason]
         _leave(self._context, f"{name}.bad", bad)
-        _leave(self._context, f"{name}.made", [{**self._line(row, d), "new": new} for row, d, new in todo])
+        _leave(self._context, f"{name}.made", [self._line(*some) for some in todo])
         reasons = Counter(line["reason"] for line in bad)
         yield {
             "block": name, "source": block.layout.source, "rows": len(rows), "known": known, "made": len(todo),
-            "new": sum(new for _, _, new in todo), "reasons": dict(sorted(reasons.items())),
+            "new": sum(line is None for *_, line in todo), "reasons": dict(sorted(reasons.items())),
             "out": [list(decision) for decision in out],
         }  # fmt: skip
 
     def _against_index(
         self, made: Sequence[tuple[Row, Decision]]
-    ) -> tuple[list[Decision], list[Decision], list[tuple[Row, Decision, bool]], int]:
+    ) -> tuple[list[Decision], list[Decision], list[tuple[Row, Decision, Line | None]], int]:
         """Return what can be no document (its id is of another one there, or its row made another one of this run),
-        what has other bytes there, what is to be made (and whether it is new there), and how many are there.
+        what has other bytes there, what is to be made (and its line there, if it has one), and how many are there.
         """
         if not self._places.indexed:
-            return [], [], [(row, decision, True) for row, decision in made], 0
+            return [], [], [(row, decision, None) for row, decision in made], 0
         index = Index(self._places.db)
         there = index.known([decision.doc_id for _, decision in made])
         keys = index.with_keys([decision.logical_id for _, decision in made])
         own = self._of_this_run(index, [row for row, decision in made if decision.doc_id not in there])
-        out, changed, todo, known = [], [], [], 0
+        out, changed, known = [], [], 0
+        todo: list[tuple[Row, Decision, Line | None]] = []
         for row, decision in made:
             line, key = there.get(decision.doc_id), keys.get(decision.logical_id)
-            if key and _is_another(key, row, decision):
+            parts = logical_parts(row.source, row.combo_id, decision.parent_id, row.template, row.model)
+            if key and is_another(key, parts):
                 out.append(collision(decision.ref, decision.logical_id, f"document {key['doc_id']} of the index"))
             elif line is None and (other := own.get(row.key)):
                 out.append(_moved(decision, other))
             elif line is None:
-                todo.append((row, decision, True))
-            elif json.loads(line["meta_small"] or "{}").get("row_key") != row.key:
+                todo.append((row, decision, None))
+            elif small_of(line).get("row_key") != row.key:
                 out.append(collision(decision.ref, decision.doc_id, f"a row of run {line['run_id']}"))
             elif line["content_hash"] != decision.sha256:
                 changed.append(_changed(decision, line))
             else:
                 known += 1
-                if not doctree.is_there(self._places.docs, line["doc_dir"]):
-                    todo.append((row, decision, False))
+                if not doctree.is_whole(self._places.docs, line, self._memory):
+                    todo.append((row, decision, line))
         return out, changed, todo, known
 
     def _of_this_run(self, index: Index, rows: Sequence[Row]) -> dict[str, Line]:
@@ -123,8 +144,11 @@ class Settle:
         stage = SOURCES[rows[0].source].stage
         return index.of_run(self._context.run.id, stage, {row.task_id for row in rows})
 
-    def _line(self, row: Row, decision: Decision) -> dict[str, Any]:
-        """Return a document that is to be made: its row in the index, and where its files come from."""
+    def _line(self, row: Row, decision: Decision, there: Line | None) -> dict[str, Any]:
+        """Return a document that is to be made: its row in the index (as it is `there`), and where its files come from.
+
+        The prompt of one that is made again is its own, if it still has it.
+        """
         stage = SOURCES[row.source].stage
         doc_dir = folder(stage, decision.logical_id, decision.doc_id)
         prompt = responses.prompt(self._places.roots, row.task_id) if row.source == LINK else ""
@@ -151,7 +175,11 @@ class Settle:
             "content_hash": decision.sha256,
             "meta_small": provenance.line(small),
         }
-        return {"row": line, "file": row.file, "root": decision.root, "prompt": prompt}
+        if there:
+            line |= {name: there[name] for name in ("prompt_path", "meta_small")}
+            kept = f"{self._places.docs}/{doc_dir}/{doctree.PROMPT}"
+            prompt = (kept if Path(kept).is_file() else prompt) if there["prompt_path"] else ""
+        return {"row": line, "file": row.file, "root": decision.root, "prompt": prompt, "new": there is None}
 
 
 def _one_each(block: Block, decisions: Iterable[Decision]) -> dict[int, Decision]:
@@ -161,14 +189,6 @@ def _one_each(block: Block, decisions: Iterable[Decision]) -> dict[int, Decision
     if not len(found) == len(given) == block.rows:
         raise RuntimeError(f"block {block.name} has {block.rows} rows, but {len(given)} decisions of {len(found)} rows")
     return found
-
-
-def _is_another(line: Line, row: Row, decision: Decision) -> bool:
-    """Return whether a document of the index has the logical key of a row, but other parts, as far as it tells them."""
-    about = line["parent_doc_id"] or json.loads(line["meta_small"] or "{}").get("combo_id")
-    stage, combo_or_parent, *rest = logical_parts(row.source, row.combo_id, decision.parent_id, row.template, row.model)
-    known = about is None or about == combo_or_parent
-    return not known or [line["stage"], line["template_id"], line["model_id"]] != [stage, *rest]
 
 
 def _changed(decision: Decision, line: Line) -> Decision:

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from resplice.transforms import provenance, rowtext
+from resplice.transforms.provenance import shown
 from resplice.transforms.records import UserError
 
 _MOMENT = (
@@ -19,16 +20,6 @@ _MOMENT = (
     "([.][0-9]{5}[1-9])?([+]00)?$"
 )
 """Moments that are in each calendar, in UTC or of no zone, with as many digits of a second as they are written with."""
-
-
-def shown(text: str) -> str:
-    """Return text with bytes that are not UTF-8, and lone surrogates, as backslash escapes."""
-    if text.isascii():
-        return text
-    try:
-        return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    except UnicodeEncodeError:
-        return text.encode("utf-8", "backslashreplace").decode()
 
 
 def texts(values: Iterable[Any]) -> list[str]:

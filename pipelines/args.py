@@ -32,8 +32,9 @@ PLAN_REASONS = tuple(
         Reason.VALIDATION_MISSING,
     )
 )
-STAGES = ("baseline", "plan", "repair", "pack", "validate", "merge", "verify", "finalize", "undo", "documents",
-          "synthesize", "embed", "bvi-dvc", "konvid-pairs", "full-features")  # fmt: skip
+OF_VIDEOS = ("baseline", "plan", "repair", "pack", "validate", "merge", "verify", "finalize", "undo")
+"""The stages whose units are videos, so that `--videos` takes a list of them."""
+STAGES = (*OF_VIDEOS, "documents", "synthesize", "embed", "bvi-dvc", "konvid-pairs", "full-features")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,12 +31,12 @@ from resplice.io.freezing import Freeze
 from resplice.io.inventory import VIDEO_SCHEMA, Inventory
 from resplice.io.progress import by_marks, marked
 from resplice.io.tarstate import RAW, TRANSCRIBED
-from resplice.io.values import shown
 from resplice.pipelines import launch
 from resplice.pipelines.config import Resolved
 from resplice.pipelines.launch import Session
 from resplice.transforms import provenance
 from resplice.transforms.affected import MISSING
+from resplice.transforms.provenance import shown
 from resplice.transforms.records import SnapshotLost, UserError
 from resplice.transforms.replace import Shard
 

@@ -18,8 +18,9 @@ from typing import Annotated, Any, Literal, get_type_hints
 from cyclopts import App, CycloptsError, Parameter
 
 from resplice.pipelines.args import COMMANDS, Command
-from resplice.pipelines.flags import Base, spelling
+from resplice.pipelines.flags import Base, JobArgs, spelling
 from resplice.pipelines.keys import nearest
+from resplice.transforms.provenance import shown
 from resplice.transforms.records import UserError, valid_video_id
 from resplice.transforms.settings import CHOICES
 
@@ -176,6 +177,8 @@ def _parsed_or_refused(app: App, tokens: Sequence[str], run: bool = False) -> tu
 
 def _check(field: Field[Any], value: Any, command: Command) -> None:
     flag, meta = spelling(field.name, field.metadata), field.metadata
+    if issubclass(command.args, JobArgs) and "native" not in meta:
+        _refuse_bytes(flag if "positional" not in meta else field.name.upper(), value)
     if meta.get("required") and value in (None, ()):
         kind = re.search(r"--run-id ([a-z]+)-", command.example)
         propose = f"{kind[1]}-{datetime.now(UTC):%Y-%m-%d}-a" if field.name == "run_id" and kind else "VALUE"
@@ -189,6 +192,13 @@ def _check(field: Field[Any], value: Any, command: Command) -> None:
             f"{flag} {value!r} is no run id: letters, digits and _ . : @ -, "
             "first a letter, a digit, _ or -, no .., at most 200 bytes"
         )
+
+
+def _refuse_bytes(flag: str, value: Any) -> None:
+    """Raise UserError for a value that is not UTF-8: what a job writes of its run names its places, and is text."""
+    for text in value if isinstance(value, tuple) else (value,):
+        if isinstance(text, str) and (said := shown(text)) != text:
+            raise UserError(f"{flag} {said}: the name is not UTF-8; name another")
 
 
 def program() -> str:

@@ -23,12 +23,12 @@ from resplice.io.local import LocalStore
 from resplice.io.progress import by_ledger
 from resplice.io.refusals import Refused
 from resplice.io.remembered import Memory
-from resplice.io.values import shown
 from resplice.pipelines import launch, report
 from resplice.pipelines.config import Resolved
 from resplice.pipelines.corpus_places import Output
 from resplice.pipelines.launch import Session
 from resplice.transforms import provenance, retry
+from resplice.transforms.provenance import shown
 from resplice.transforms.records import Exit, Reason, Refusal, UserError
 
 _TOLD = 20

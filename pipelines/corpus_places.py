@@ -11,7 +11,7 @@ from typing import Any
 
 from resplice.io import documents, sidecars
 from resplice.io.store import Place
-from resplice.io.values import shown
+from resplice.transforms.provenance import shown
 from resplice.transforms.records import Damage, UserError
 from resplice.transforms.sidecar import entries
 

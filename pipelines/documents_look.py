@@ -9,7 +9,6 @@ Reads   the table documents. Writes nothing.
 
 from __future__ import annotations
 
-import json
 import sys
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -20,6 +19,7 @@ from resplice.pipelines.documents_args import DocumentsFind, DocumentsLineage, D
 from resplice.pipelines.indexed import url_of
 from resplice.pipelines.show import cell, table
 from resplice.transforms import provenance
+from resplice.transforms.documents import small_of
 from resplice.transforms.records import Exit, UserError
 
 _FOUND = ("doc_id", "stage", "task_id", "template_id", "model_id", "run_id", "created_at")
@@ -42,11 +42,12 @@ def run(args: Any) -> int:
 
 def show(index: Index, args: DocumentsShow) -> int:
     """Print the row of one document."""
-    line = _opened(_one(index, args.doc_id))
+    line = _one(index, args.doc_id)
     if args.json:
-        sys.stdout.write(provenance.document(line).decode())
+        sys.stdout.write(provenance.document(_opened(line)).decode())
         return Exit.DONE
-    small = line.pop("meta_small") or {}
+    if small := small_of(line):
+        del line["meta_small"]
     width = max(map(len, (*line, *small)))
     for name, value in {**line, **small}.items():
         print(f"{name:{width}}  {cell(value)}")
@@ -64,11 +65,8 @@ def _one(index: Index, doc_id: str) -> Line:
 
 
 def _opened(line: Line) -> Line:
-    """Return a row with its small metadata as a value, where it is JSON."""
-    try:
-        return {**line, "meta_small": json.loads(line["meta_small"] or "null")}
-    except ValueError:
-        return line
+    """Return a row with its small metadata as a value, where it is a JSON object."""
+    return {**line, "meta_small": small_of(line) or line["meta_small"]}
 
 
 def lineage(index: Index, args: DocumentsLineage) -> int:

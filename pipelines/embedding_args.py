@@ -44,8 +44,8 @@ class EmbedArgs(IdentityArgs, JobArgs):
 class Embed(EmbedArgs):
     """Embed audio files, or the segments of videos; goes on where it was interrupted."""
 
-    paths: tuple[str, ...] = flag("Audio files and folders of them.", (), positional=True)
-    paths_file: str | None = flag("Paths file: one file or folder a line.")
+    paths: tuple[str, ...] = flag("Audio files and folders of them.", (), positional=True, native=True)
+    paths_file: str | None = flag("Paths file: one file or folder a line.", native=True)
     of_run: str | None = flag("Embed the segments of the videos that this run planned.")
     videos: str | None = flag("Embed the segments of the videos listed in this file, one id a line.")
     with_results: bool = flag("Add status and reasons of each segment's live result.", False)
@@ -63,8 +63,10 @@ class EmbedChunks(EmbedArgs):
     end_index: int = flag("Number of the last part; default: 0, the last there is.", 0, minimum=0)
     resume: bool = flag("Go on by the checkpoint of each part; the default.", False)
     no_resume: bool = flag("Embed all of each part again.", False)
-    music_root: tuple[str, ...] = flag("Tell the gap of this folder (repeatable); default: that of the parts.", ())
-    exclude_file: str | None = flag("Paths file of what is no gap.")
+    music_root: tuple[str, ...] = flag(
+        "Tell the gap of this folder (repeatable); default: that of the parts.", (), native=True
+    )
+    exclude_file: str | None = flag("Paths file of what is no gap.", native=True)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,8 @@ Nothing heavy is imported here, so that `--help` answers at once. A field's meta
 `help` one line · `positional` True for an argument without a flag · `required` True for a flag that must be given ·
 `choices` the values it may have · `minimum` the least number · `name` the flag where the field's name cannot be it ·
 `key` the key of resplice.toml that the flag overrides (the key's choices hold then) · `fallback` the key's default for
-this command · `named` True for a run id that is made up where it is not given.
+this command · `named` True for a run id that is made up where it is not given · `native` True for paths of audio, or
+lists of them, of which a job takes names that are not UTF-8, too.
 """
 
 from __future__ import annotations

@@ -23,6 +23,7 @@ from resplice.pipelines.config import Resolved
 from resplice.transforms import provenance
 from resplice.transforms.gaps import Wanted
 from resplice.transforms.library import Library
+from resplice.transforms.provenance import shown
 from resplice.transforms.records import Exit, UserError
 from resplice.transforms.settings import StoreOptions
 
@@ -66,4 +67,12 @@ def _index(given: str, options: StoreOptions, wanted: Wanted | None) -> Library:
 def _asked(args: Any) -> dict[str, Any]:
     """Return what P.json says of the question."""
     names = ("library", "index", "embedder", "exclude_file", "run_id")
-    return {"music_roots": list(args.music_root), "code": provenance.VERSION} | {n: getattr(args, n) for n in names}
+    asked = {"music_roots": list(args.music_root)} | {name: getattr(args, name) for name in names}
+    return {"code": provenance.VERSION} | {name: _text(value) for name, value in asked.items()}
+
+
+def _text(value: Any) -> Any:
+    """Return flags as JSON has them."""
+    if isinstance(value, list):
+        return [_text(item) for item in value]
+    return shown(value) if value else value

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from resplice.pipelines.args import PLAN_REASONS
+from resplice.transforms import provenance
 from resplice.transforms.records import UserError
 from resplice.transforms.settings import CHOICES, Settings
 
@@ -94,7 +95,7 @@ def masked(text: str) -> str:
 
 def safe(text: str) -> str:
     """Return an argument without what looks like a secret: the password of a URL, the value of a secret key."""
-    return _SECRET.sub(r"\1=***", masked(text))
+    return _SECRET.sub(r"\1=***", provenance.shown(masked(text)))
 
 
 def safe_setting(key: str, value: Any) -> Any:

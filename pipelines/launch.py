@@ -273,6 +273,8 @@ def _run(command: str, args: Any, resolved: Resolved) -> Run:
 
 
 def _safe(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_safe(item) for item in value]
     return safe(value) if isinstance(value, str) else value
 
 

@@ -24,7 +24,7 @@ from resplice.io.local import LocalStore
 from resplice.io.processes import KILLED, OpenProcess, Processes
 from resplice.io.refusals import Refused
 from resplice.pipelines import follow, inspecting, launch
-from resplice.pipelines.args import STAGES, Failed, Inspect, Status
+from resplice.pipelines.args import OF_VIDEOS, STAGES, Failed, Inspect, Status
 from resplice.pipelines.config import Resolved
 from resplice.pipelines.show import cell, table
 from resplice.transforms import provenance
@@ -116,7 +116,7 @@ def failed(context: Context, args: Failed) -> int:
     else:
         _show_failed(context.run.id, groups)
     if args.out:
-        _write_list(args.out, {line.unit for line in lines})
+        _write_list(args.out, lines)
     return Exit.DONE
 
 
@@ -152,10 +152,16 @@ def _example(line: dict[str, Any]) -> str:
     return f"{line['unit']}: {line['detail']}".replace("\n", "\\n")
 
 
-def _write_list(path: str, units: set[str]) -> None:
-    """Write the ids that `--videos` takes; one that could not name files can be no work."""
-    ids = sorted(unit for unit in units if valid_video_id(unit))
+def _write_list(path: str, lines: Sequence[Refused]) -> None:
+    """Write the ids of the refused units; a video that could not name files can be no work for `--videos`."""
+    units = {(line.unit, line.stage in OF_VIDEOS) for line in lines}
+    ids = sorted({_on_a_line(unit) for unit, video in units if not video or valid_video_id(unit)})
     file = Path(path).absolute()
     LocalStore(str(file.parent)).replace(file.name, "".join(f"{id_}\n" for id_ in ids).encode(), None)
-    left = f" ({len(units) - len(ids)} that are no valid video_id left out)" if len(ids) < len(units) else ""
+    bad = sum(video and not valid_video_id(unit) for unit, video in units)
+    left = f" ({bad} that are no valid video_id left out)" if bad else ""
     print(f"{len(ids)} ids written to {path}{left}", file=sys.stderr)
+
+
+def _on_a_line(unit: str) -> str:
+    return unit.replace("\r", "\\r").replace("\n", "\\n")

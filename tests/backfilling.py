@@ -88,6 +88,13 @@ class Folder:
     def db(self) -> str:
         return f"sqlite:///{self.root / 'db' / 'index.sqlite'}"
 
+    def sql(self, statement: str, *values: str | None) -> list[tuple[Any, ...]]:
+        """Execute a statement on the index."""
+        with sqlite3.connect(self.root / "db" / "index.sqlite") as connection:
+            found = connection.execute(statement, values).fetchall()
+        connection.close()
+        return found
+
     def rows(self, run: str = "r") -> dict[str, dict[str, Any]]:
         """Return the rows of the index of one run by task id."""
         path = self.root / "db" / "index.sqlite"

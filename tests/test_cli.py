@@ -144,6 +144,31 @@ def test_values_that_begin_with_a_dash_have_a_form(monkeypatch: pytest.MonkeyPat
     assert (calls[0][0].video, calls[0][0].run_id) == ("-abc", "-r")
 
 
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("documents --run-id r --docs-root J/n\udcff", "--docs-root J/n\\xff"),
+        ("documents --run-id r --gen-root a --gen-root \udcff", "--gen-root \\xff"),
+        ("repair --run-id r --set corpus.raw=\udcff", "--set corpus.raw=\\xff"),
+        ("synthesize --run-id r --engine e --all --pipeline-json zz/\udcff.json", "--pipeline-json zz/\\xff.json"),
+        ("embed a.wav --workspace w\udcff", "--workspace w\\xff"),
+        ("embed \udcff.wav", ""),
+        ("embed-chunks --music-root \udcff", ""),
+        ("gaps --music-root \udcff", ""),
+    ],
+)
+def test_a_place_of_a_job_is_named_in_utf_8_but_audio_need_not_be(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], line: str, said: str
+) -> None:
+    name = line.split()[0]
+    calls = job(monkeypatch, name.replace("-", "_"))
+    assert main([*line.split(), "--quiet"]) == (2 if said else 0)
+    assert len(calls) == (not said)
+    assert capsys.readouterr().err == (
+        f"resplice {name}: {said}: the name is not UTF-8; name another\n" if said else ""
+    )
+
+
 def test_from_is_a_flag_though_python_has_the_word(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = job(monkeypatch, "validate")
     assert main(["validate", "--run-id", "r", "--from", "s3://b/x"]) == 0

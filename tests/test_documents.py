@@ -4,13 +4,26 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from resplice.transforms import documents, lineage
-from resplice.transforms.documents import DRAFT, ESSAY, EVALUATION, LINK, SOURCES, Row, checked, identify, layout
+from resplice.transforms.documents import (
+    DRAFT,
+    ESSAY,
+    EVALUATION,
+    LINK,
+    SOURCES,
+    Row,
+    checked,
+    identify,
+    is_another,
+    layout,
+    small_of,
+)
 from resplice.transforms.lineage import Candidate, Decision, Found, Id
 from resplice.transforms.records import Reason, Refusal, UserError
 
@@ -226,6 +239,35 @@ def test_collisions_of_later_stages_wait_for_those_of_the_first() -> None:
     later, first = Decision((ESSAY, 0), "id_collision"), Decision((LINK, 3), "id_collision")
     assert lineage.of_the_first_stage([later, first, first]) == [first]
     assert lineage.of_the_first_stage([]) == []
+
+
+KEY = ("draft", "c", "t", "m")
+LINE = {"stage": "draft", "parent_doc_id": None, "template_id": "t", "model_id": "m", "meta_small": '{"combo_id": "c"}'}
+
+
+@pytest.mark.parametrize(
+    ("changed", "parts", "another"),
+    [
+        ({}, KEY, False),
+        ({"template_id": None, "model_id": None, "meta_small": None}, KEY, False),  # it does not tell
+        ({"parent_doc_id": "p"}, KEY, False),  # a draft is about its combo
+        ({"template_id": "x"}, KEY, True),
+        ({"meta_small": '{"combo_id": "x"}'}, KEY, True),
+        ({"stage": "essay", "parent_doc_id": "c"}, KEY, True),
+        ({"stage": "essay", "parent_doc_id": "p"}, ("essay", "p", "t", "m"), False),
+        ({"stage": "essay", "parent_doc_id": "x"}, ("essay", "p", "t", "m"), True),
+        ({"stage": "essay", "parent_doc_id": None}, ("essay", "p", "t", "m"), False),
+    ],
+)
+def test_a_row_of_the_index_has_another_logical_key_only_if_it_tells_one(
+    changed: dict[str, Any], parts: tuple[str, ...], another: bool
+) -> None:
+    assert is_another(LINE | changed, parts) is another
+
+
+@pytest.mark.parametrize("text", [None, "", "x", "[]", "[1]", '"a"', "null", '{"a": NaN}', 5, "[" * 100_000])
+def test_what_another_writer_left_as_small_metadata_tells_nothing(text: Any) -> None:
+    assert small_of({"meta_small": text}) == {}
 
 
 def test_logical_keys_of_the_stages() -> None:

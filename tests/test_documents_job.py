@@ -6,6 +6,7 @@ import csv
 import hashlib
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from historical import DRAFT, EVALUATION, LINK, World
 from postgres import WRITER, Base
 from recovering import tree
 
+from resplice.io import remembered, trees
+from resplice.io.index import Index
 from resplice.pipelines.__main__ import main
 from resplice.transforms.documents import identify
 
@@ -85,6 +88,24 @@ def artifacts(out: Path) -> dict[str, Any]:
     """Return the state of every file but those that tell of processes, and what is remembered of the others."""
     return {name: state for name, state in tree(out).items()
             if Path(name).name not in OWN and "/live" not in name and "/digests" not in name}  # fmt: skip
+
+
+def test_what_a_backfill_writes_below_what_it_reads_is_no_part_of_its_evidence(tmp_path: Path) -> None:
+    data, linked = tmp_path / "data", tmp_path / "linked"
+    data.mkdir()
+    linked.symlink_to(data)
+    Folder(data).write(draft=[draft("d"), draft("bad", generation_status="failed")])
+    given = ["documents", f"--cross-root={data / 'cross'}", f"--gen-root={data / 'gen'}", f"--gen-root={data}",
+             f"--docs-root={linked / 'docs'}", f"--db=sqlite:///{data / 'db/index.sqlite'}", "--run-id=r",
+             f"--workspace={data / 'docs/work'}", "--quiet"]  # fmt: skip
+    assert main(given) == 0
+    before = artifacts(data)
+    assert main(["manifest", "verify", str(data / "docs.manifest.json")]) == 0
+    assert main(given) == 0
+    assert artifacts(data) == before
+    told = json.loads((data / "docs.manifest.json").read_text())["run_provenance"]
+    assert told["outputs"]["documents"]["without"] == ["work"]
+    assert told["inputs"]["gen_roots"][1]["files"] == 3  # the CSV and two responses
 
 
 @pytest.mark.parametrize("more", [("--workers", "2"), ("--direct_runner_bundle_repeat=3",)])
@@ -317,6 +338,37 @@ def test_a_collision_with_another_run_is_one_too(folder: Folder) -> None:
     assert folder.reasons() == {"d2": "id_collision", "e": "unresolved_parent"}
 
 
+@pytest.mark.parametrize("small", ["x", "[1]", None])
+def test_rows_of_another_writer_are_no_error_and_no_collision(
+    folder: Folder, small: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder.write(draft=[draft("d")])
+    assert folder.run(run="one") == 0
+    folder.sql(
+        "UPDATE documents SET doc_id = 'theirs', run_id = 'two', parent_doc_id = 'p', template_id = NULL, "
+        "meta_small = ?", small,
+    )  # fmt: skip
+    assert folder.run(run="two") == folder.run(run="one") == 0
+    assert folder.reasons() == {} and folder.rows("one")["d"]["template_id"] == "t"
+    for more in ([], ["--json"]):
+        assert main(["documents", "show", "theirs", f"--db={folder.db}", *more]) == 0
+        assert (small or "meta_small") in capsys.readouterr().out
+
+
+def test_indexes_of_the_table_that_a_kill_left_out_are_made_and_else_nothing_is_written(folder: Folder) -> None:
+    index = Index(folder.db)
+    index.create()
+    names = folder.sql("SELECT name FROM sqlite_master WHERE name LIKE 'documents_%'")
+    assert len(names) == 3
+    for (name,) in names:
+        folder.sql(f"DROP INDEX {name}")
+        index.create()
+        assert folder.sql("SELECT name FROM sqlite_master WHERE name = ?", name) == [(name,)]
+    before = tree(folder.root)
+    index.create()
+    assert tree(folder.root) == before
+
+
 def test_a_response_that_changed_is_content_changed_and_a_new_run_takes_it(folder: Folder) -> None:
     folder.write(draft=[draft("d")], essay=[essay("e")])
     assert folder.run() == 0
@@ -380,6 +432,47 @@ def test_a_folder_that_is_gone_is_made_again_and_the_row_is_left(folder: Folder)
     assert ({name: state[2] for name, state in tree(folder.docs).items()}, folder.rows()) == (
         {name: state[2] for name, state in before[0].items()}, before[1],
     )  # fmt: skip
+
+
+def flipped(path: Path) -> None:
+    data = path.read_bytes()
+    path.write_bytes(bytes([data[0] ^ 1]) + data[1:])
+
+
+DAMAGES = {
+    "a": lambda at: flipped(at / "raw.txt"), "b": lambda at: flipped(at / "parsed.txt"),
+    "c": lambda at: (at / "parsed.txt").unlink(), "d": lambda at: (at / "metadata.json").unlink(),
+    "e": lambda at: (at / "prompt.txt").unlink(), "f": lambda at: (at / "raw.txt").write_bytes(b""),
+    "g": shutil.rmtree,
+}  # fmt: skip
+
+
+def test_a_document_that_is_damaged_is_made_again_as_it_was(folder: Folder) -> None:
+    folder.write(link=[link(name) for name in (*DAMAGES, "whole")])
+    for name in DAMAGES:
+        folder.response(f"links_prompts/{name}.txt", b"the prompt")
+    assert folder.run() == 0
+    rows, before = folder.rows(), {name: state[2] for name, state in tree(folder.docs).items()}
+    for name, damage in DAMAGES.items():
+        damage(folder.docs / rows[name]["doc_dir"])
+    flipped(folder.docs / rows["whole"]["doc_dir"] / "raw.txt")  # its row tells of no prompt, whatever is there now
+    folder.response("links_prompts/whole.txt", b"a new prompt")
+    (folder.root / "gen/links_prompts/a.txt").unlink()  # what the folder still has is kept
+    assert folder.run() == 0
+    assert {name: state[2] for name, state in tree(folder.docs).items()} == before and folder.rows() == rows
+    assert main(["manifest", "verify", f"{folder.docs}.manifest.json"]) == 0
+
+
+def test_documents_that_are_as_they_were_are_not_read_again(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remembered, "_SETTLED_S", -1.0)
+    folder.write(draft=[draft("d")])
+    assert folder.run() == 0
+    read, digest = [], trees.file_digest
+    monkeypatch.setattr(trees, "file_digest", lambda path: read.append(path) or digest(path))
+    assert folder.run() == 0
+    assert [path for path in read if "/docs/" in path] == []
+    flipped(folder.docs / folder.rows()["d"]["doc_dir"] / "raw.txt")
+    assert folder.run() == 0 and folder.raw("d") == b"response d.txt"
 
 
 def test_strict_writes_the_bad_list_and_the_record_of_the_run_alone(folder: Folder) -> None:

@@ -1,5 +1,6 @@
 import json
 import math
+import os
 import time
 from collections import Counter
 from pathlib import Path
@@ -340,3 +341,11 @@ def test_the_arithmetic_of_the_story_holds() -> None:
         assert after["duplicate_paths_total"] == before["duplicate_paths_total"]
     assert len(tracks.tracks) == TRACKS + NO_META and not gaps.pending(states_of(files, tracks))
     assert time.monotonic() - began < 30
+
+
+def test_a_folder_whose_name_is_not_utf_8_is_told_as_text(tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"m\xff")
+    folder.mkdir()
+    words = ["gaps", f"--music-root={folder}", f"--out-prefix={tmp_path / 'p'}", f"--workspace={tmp_path / 'w'}"]
+    assert main([*words, "--quiet"]) == 0
+    assert json.loads((tmp_path / "p.json").read_text())["music_roots"] == [f"{tmp_path}/m\\xff"]

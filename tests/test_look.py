@@ -169,6 +169,13 @@ def test_failed_replaces_a_former_list_and_leaves_out_what_is_no_id(
     assert "1 that are no valid video_id left out" in capsys.readouterr().err
 
 
+def test_failed_lists_units_that_are_no_videos_as_they_are(root: Path) -> None:
+    store, names = LocalStore("workspace"), ("draft.csv:a b:2025-01-01T00:00:00Z", "line\nend", "é/../x.wav")
+    put_stage(store, "documents", [refusal("documents", name, Reason.INVALID_ROW) for name in names], 3, 0, 0)
+    assert main(["failed", "--run-id", "r1", "--stage", "documents", "--out", "again.txt"]) == 0
+    assert Path("again.txt").read_text("utf-8") == "draft.csv:a b:2025-01-01T00:00:00Z\nline\\nend\né/../x.wav\n"
+
+
 def test_they_write_nothing(root: Path) -> None:
     before = sidecars.described_folder(root)
     for argv in (["status"], ["status", "--json"], ["failed"], ["failed", "--json"]):

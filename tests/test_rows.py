@@ -18,7 +18,7 @@ from resplice.io import columnar, rows, rowtable, tables
 from resplice.io.database import connect, reading, translated, version
 from resplice.io.rows import Row, Rows
 from resplice.io.statuses import Statuses
-from resplice.io.values import shown
+from resplice.transforms.provenance import shown
 from resplice.transforms.ranges import limits, partition
 from resplice.transforms.records import UserError
 from resplice.transforms.settings import Columns, Database, VideoColumns

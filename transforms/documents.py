@@ -6,10 +6,11 @@ A row is never known by the name of a file: all that is said of a document stand
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from resplice.transforms.records import Reason, Refusal, UserError
 
@@ -211,6 +212,26 @@ def logical_parts(source: int, combo: str, parent: str, template: str, model: st
     """Return what the logical key of a document consists of; `parent` is the id of the document that it is about."""
     stage = SOURCES[source].stage
     return (stage, combo if stage == "draft" else parent, template, model)
+
+
+def small_of(line: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the small metadata of a row of the index; {} for what is no JSON object: others may write rows, too."""
+    try:
+        value = json.loads(line["meta_small"] or "{}", parse_constant=_refuse)
+    except (ValueError, TypeError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no number of JSON")
+
+
+def is_another(line: Mapping[str, Any], parts: Sequence[str]) -> bool:
+    """Return whether a row of the index has other parts of its logical key than these, as far as it tells them."""
+    about = small_of(line).get("combo_id") if line["stage"] == "draft" else line["parent_doc_id"]
+    told = (line["stage"], about, line["template_id"], line["model_id"])
+    return any(one is not None and one != other for one, other in zip(told, parts, strict=True))
 
 
 def folder(stage: str, logical_id: str, doc_id: str) -> str:

@@ -76,6 +76,16 @@ def jsonl(values: Iterable[Any]) -> bytes:
     return "".join(line(value) + "\n" for value in values).encode()
 
 
+def shown(text: str) -> str:
+    """Return text with bytes that are not UTF-8, and lone surrogates, as backslash escapes."""
+    if text.isascii():
+        return text
+    try:
+        return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "backslashreplace").decode()
+
+
 def halves_escaped(text: str) -> str:
     """Return the text of a JSON document with each half of a surrogate pair, which is no UTF-8, as an escape."""
     return _HALF.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
