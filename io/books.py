@@ -208,14 +208,18 @@ class Keeper:
         return len(journal)
 
     def take(self, books: Iterable[Book], limits: Synthesis) -> None:
-        """Keep the state of some books from now on; a chunk without a text gets a row that says so."""
+        """Keep the state of some books from now on. A chunk without a text gets a row that says so; one that an engine
+        made or failed keeps its row, which tells whom to ask when the text is there again.
+        """
         for book in books:
             self.books[book.file_id] = book
             self.open[book.file_id] = {number: (why, book.told(number)) for number, why in book.todo.items()}
             for number, why in book.todo.items():
                 row = book.rows.get(number, {})
-                if why in BAD_TEXTS and row.get("status") != SUCCESS and row.get("validation_reason") != why:
-                    self.path.record(Record(book.file_id, number, speech.row(number, 0, limits, [], 0, why=why)))
+                stays = row.get("status") == SUCCESS or chunks.failed_by_an_engine(row)
+                if why in BAD_TEXTS and not stays and row.get("validation_reason") != why:
+                    told = speech.row(number, 0, limits, [], chunks.attempts(row), why=why)
+                    self.path.record(Record(book.file_id, number, told))
         self.fold()
 
     def folding(self) -> AbstractContextManager[None]:

@@ -73,6 +73,8 @@ def asked(args: Any, resolved: Resolved) -> Asked:
     for flag, name in (("--engine", args.engine), ("--fallback", args.fallback)):
         if name is not None and name not in known:
             raise UserError(f"{flag} {name} is no engine; known: {', '.join(sorted(known))}")
+    if args.fallback == args.engine:
+        raise UserError(f"--fallback {args.fallback} is --engine, too, which is asked once: name another, or none")
     voice = args.voice or known[args.engine].default_voice
     if not voices.is_voice(known[args.engine], voice):
         there = ", ".join(voices.voices(known[args.engine]))
@@ -128,8 +130,7 @@ def plan(session: Session, ask: Asked, state: State, found: Sequence[Book]) -> l
 
 def _task(book: Book, number: int, audio: str, asked: tuple[tuple[str, str], ...]) -> Task:
     row = book.rows.get(number, {})
-    attempts = row.get("attempts")
-    before = attempts if isinstance(attempts, int) else 0
+    before = chunks.attempts(row)
     success, valid = row.get("status") == chunks.SUCCESS, number not in book.todo
     return Task(book.file_id, number, book.texts[number - 1].path, audio, asked, before, success, valid)
 
@@ -233,7 +234,7 @@ def _tell(session: Session, after: Sequence[Book], tasks: Sequence[Task], refuse
     """Say what this process did, and return its figures."""
     entries = ledger.load(session.context.workspace.store, session.context.stage(STAGE))
     mine = [entry for task in tasks if (entry := entries.get(task.unit)) and entry.seq == session.context.run.seq]
-    made = [entry.counts["engine_s"] for entry in mine if entry.outcome == "done"]
+    made = [entry.counts["made_s"] for entry in mine if entry.outcome == "done"]
     spent = sum(entry.counts["engine_s"] for entry in mine)
     valid = sum(book.valid for book in after)
     kept = valid - len(made)

@@ -18,6 +18,7 @@ from blocks import ROOT, Shell, blocks
 from speaking import QUIET, SLOW, Shelf, demand, ids
 
 from resplice.io.pipeline_json import PipelineJson, Record
+from resplice.io.speaking import read_text
 from resplice.pipelines.__main__ import main
 
 Make = Callable[..., Shelf]
@@ -85,12 +86,29 @@ def test_a_fallback_speaks_in_the_run_in_which_the_primary_fails_and_a_second_ru
     ]  # fmt: skip
     second = book.rows()["chunk_0002"]
     assert second["attempts"] == 2 and second["errors"][0].startswith("kokoro (af_sarah): rms_too_low: -4")
-    files = {path: path.read_bytes() for path in book.folder.rglob("*") if path.is_file()}
+    files = _lasting(book)
     changing = {"run.json", "report.html", "report.json"}
     assert book(*FALLBACK) == 0
     assert book.calls() == []
     assert {path.name for path, data in files.items() if path.read_bytes() != data} <= changing
-    assert {path for path in book.folder.rglob("*") if path.is_file()} == set(files)
+    assert set(_lasting(book)) == set(files)
+
+
+def _lasting(book: Shelf) -> dict[Path, bytes]:
+    """Return all files but the memory of digests, in which files stand only from two seconds after their change on."""
+    there = (path for path in book.folder.rglob("*") if path.is_file() and path.parent.name != "digests")
+    return {path: path.read_bytes() for path in there}
+
+
+def test_the_time_of_an_engine_that_failed_is_spent_and_not_saved(shelf: Make) -> None:
+    book = shelf(4)
+    assert book() == 0
+    book.audio("book", 2).unlink()
+    book.spoil("kokoro", (2,), "hang")
+    assert book("--fallback", "xtts", "--timeout", "1") == 0
+    told = json.loads((book.folder / "resplice-work/runs/r/synthesize/saved.json").read_text())
+    assert (told["made"], told["kept"]) == (1, 3) and told["engine_s"] > 1
+    assert 0 < told["saved_s"] <= 3 * (told["engine_s"] - 1) + 0.01
 
 
 def test_a_cloned_voice_of_the_primary_is_never_given_to_the_fallback(shelf: Make) -> None:
@@ -200,6 +218,27 @@ def test_texts_that_are_gone_for_a_while_cost_no_audio(shelf: Make) -> None:
     (book.folder / "away").rename(book.folder / "texts")
     assert book() == 0
     assert book.called() == [] and book.entry()["status"] == "success"
+
+
+def test_a_failed_chunk_whose_text_is_gone_for_a_while_keeps_its_history_and_goes_to_the_fallback(
+    shelf: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    book = shelf(2)
+    book.spoil("kokoro", (2,), QUIET)
+    assert book() == 3
+    failed = book.rows()["chunk_0002"]
+    book.text("book", 2).rename(book.folder / "away")
+    book.called()
+    assert book(*FALLBACK, run_id="other") == 3
+    assert book.refused("other") == {"book/chunk_0002": "missing_text"} and book.rows()["chunk_0002"] == failed
+    assert book.entry()["errors"][0]["message"].startswith("missing_text: ")
+    (book.folder / "away").rename(book.text("book", 2))
+    with monkeypatch.context() as patch:  # the text goes away when the work has already begun
+        patch.setattr("resplice.io.speaking.read_text", lambda path: read_text(None))
+        assert book(*FALLBACK, run_id="third") == 3
+    assert book.rows()["chunk_0002"] == failed
+    assert book(*FALLBACK) == 0
+    assert book.calls() == [("chunk_0002", "xtts", "claribel_dervla")] and book.rows()["chunk_0002"]["attempts"] == 2
 
 
 def test_retry_none_leaves_failed_rows_and_makes_missing_ones_and_all_makes_everything_anew(
@@ -425,6 +464,7 @@ def test_a_book_without_texts_is_done(shelf: Make, files: dict[str, Any]) -> Non
     [
         (("--engine", "cocoro"), "--engine cocoro is no engine; known: espeak, kokoro, xtts"),
         (("--fallback", "piper"), "--fallback piper is no engine; known: espeak, kokoro, xtts"),
+        (("--fallback", "kokoro"), "--fallback kokoro is --engine, too, which is asked once: name another, or none"),
         (("--voice", "jim_locke"), "--voice jim_locke is no voice of kokoro; known: af_bella, af_sarah, bf_emma, "),
         (("--file-id", "nobook"), "--file-id 'nobook' is no book of phase3 in .*; known: book"),
         (("--timeout", "0"), "--timeout must be a number of seconds above 0, got 0.0"),
