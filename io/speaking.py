@@ -74,14 +74,12 @@ def unit_of(file_id: str, number: int) -> str:
     return f"{file_id}/{chunk_id(number)}"
 
 
-def read_text(path: Path | None) -> tuple[Text, bytes]:
+def read_text(path: Path) -> tuple[Text, bytes]:
     """Read the text of a chunk, whose file may be missing."""
-    name = str(path or "")
+    name = str(path)
     try:
-        data = path.read_bytes() if path else None
+        data = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError):
-        data = None
-    if data is None:
         return Text(name, MISSING_TEXT), b""
     try:
         text = data.decode("utf-8-sig")

@@ -234,7 +234,7 @@ def test_a_failed_chunk_whose_text_is_gone_for_a_while_keeps_its_history_and_goe
     assert book.entry()["errors"][0]["message"].startswith("missing_text: ")
     (book.folder / "away").rename(book.text("book", 2))
     with monkeypatch.context() as patch:  # the text goes away when the work has already begun
-        patch.setattr("resplice.io.speaking.read_text", lambda path: read_text(None))
+        patch.setattr("resplice.io.speaking.read_text", lambda path: read_text(book.folder / "gone"))
         assert book(*FALLBACK, run_id="third") == 3
     assert book.rows()["chunk_0002"] == failed
     assert book(*FALLBACK) == 0
@@ -281,13 +281,21 @@ def test_many_books_at_once_are_told_apart(shelf: Make) -> None:
 def test_books_that_share_a_folder_and_shifted_names_overwrite_nothing(shelf: Make) -> None:
     books = shelf(books={"one": 3, "two": 2})
     state = books.state()
-    state["phase4"] = {"files": {name: {"artifacts": {"audio_dir": "shared"}} for name in ("one", "two")}}
+    state["phase4"] = {"files": {"one": {"artifacts": {"audio_dir": "shared"}}}}
     books.write(state)
-    assert books("--file-id", "one") == 0
+    assert books("--file-id", "one") == 0 and (books.folder / "shared.manifest.json").exists()
+    state = books.state()
+    state["phase4"]["files"]["two"] = {"artifacts": {"audio_dir": f"{books.folder}/./shared"}}
+    books.write(state)
     kept = {path: path.read_bytes() for path in (books.folder / "shared").iterdir()}
     assert books("--all") == 0
     assert all(path.read_bytes() == data for path, data in kept.items())
-    assert books.entry("two")["chunk_audio_paths"] == ["shared/chunk_0001-2.wav", "shared/chunk_0002-2.wav"]
+    named = [Path(name).name for name in books.entry("two")["chunk_audio_paths"]]
+    assert named == ["chunk_0001-2.wav", "chunk_0002-2.wav"]
+    sidecars = {path.name: path.read_bytes() for path in books.folder.glob("shared*.manifest.json")}
+    assert sorted(sidecars) == ["shared.one.manifest.json", "shared.two.manifest.json"]
+    assert books("--all") == 0
+    assert {path.name: path.read_bytes() for path in books.folder.glob("shared*.manifest.json")} == sidecars
 
     rows = books.entry("one")["chunks"]
     rows[0]["audio_path"], rows[1]["audio_path"] = rows[1]["audio_path"], "gone.wav"  # 1 owns the file named after 2
@@ -369,6 +377,31 @@ def test_what_is_made_has_a_sidecar_that_can_be_verified(shelf: Make) -> None:
     assert main(["manifest", "verify", str(sidecar)]) == 4
 
 
+@pytest.mark.parametrize("sidecar", ["{", "{}", '{"run_id": "r", "run_provenance": {"inputs": {}, "outputs": {}}}'])
+def test_a_sidecar_that_does_not_read_as_ours_counts_as_none(shelf: Make, sidecar: str) -> None:
+    book = shelf(2)
+    assert book() == 0
+    places = [book.folder / f"audio/book{name}.manifest.json" for name in ("/chunk_0001.wav", "")]
+    for place in places:
+        place.write_text(sidecar)
+    assert book() == 0 and book.summary()["skipped"] == 1
+    assert places[0].read_text() == sidecar and json.loads(places[1].read_text())["stats"]["file_id"] == "book"
+
+
+def test_odd_paths_in_rows_and_texts_are_no_files(shelf: Make) -> None:
+    book = shelf(4)
+    assert book() == 0
+    rows = book.entry()["chunks"]
+    for row, odd in zip(rows, ("a\0b", "\ud800", ["a"], None), strict=True):
+        row["audio_path"] = odd
+    book.change(chunks=rows)
+    assert book("--dry-run") == 0 and book() == 0
+    state = book.state()
+    state["phase3"]["files"]["book"]["chunk_paths"][:2] = ["a\0b", "\ud800"]
+    book.write(state)
+    assert book() == 3 and list(book.refused().values()) == ["missing_text", "missing_text"]
+
+
 def test_the_report_tells_what_the_run_came_to(shelf: Make, capsys: pytest.CaptureFixture[str]) -> None:
     book = shelf(3)
     book.spoil("kokoro", (2,), QUIET)
@@ -431,9 +464,14 @@ def test_what_espeak_makes_is_valid_as_it_is(shelf: Make) -> None:
     [
         ({"phase3": None}, "has no books: phase3.files is empty or missing"),
         ({"phase3": {"files": []}}, "has no books"),
+        ({"phase3": {"files": {"book": ["t/1.txt"]}}}, r"phase3.files\['book'\] must be an object, not a list"),
+        ({"phase3": {"files": {"book": "x"}}}, r"phase3.files\['book'\] must be an object, not a str"),
+        ({"phase3": {"files": {"\ud800": {"chunk_paths": ["a.txt"]}}}}, r"book '\\ud800' has a name that is no UTF-8"),
+        ({"phase4": {"files": {"book": {"artifacts": {"audio_dir": "a\0b"}}}}}, r"audio_dir is no path: 'a\\x00b'"),
+        ({"phase4": {"files": {"book": {"artifacts": {"audio_dir": "\udc00"}}}}}, r"audio_dir is no path: '\\udc00'"),
         ({"phase3": {"files": {"book": {"chunk_paths": "texts"}}}}, "chunk_paths must be a list of paths, not a str"),
         ({"phase4": {"files": {"book": {"chunks": {"1": {}}}}}}, "chunks must be a list, not a dict"),
-        ({"phase4": {"files": {"book": []}}}, r"phase4.files\['book'\].* not a list"),
+        ({"phase4": {"files": {"book": []}}}, r"phase4.files\['book'\] must be an object, not a list"),
         ({"phase4": []}, "phase4 of pipeline.json must be an object, not a list"),
         ({"phase3": {"files": {"book": {"chunk_paths": ["a.txt"]}, "a/b": {"chunk_paths": ["a.txt"]}}}},
          "book 'a/b' cannot name a folder: give it artifacts.audio_dir"),
