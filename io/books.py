@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import functools
 import os
 import time
@@ -13,13 +12,13 @@ from typing import Any
 
 from resplice.io import sidecars, wav
 from resplice.io.folding import folding
-from resplice.io.local import LocalStore
 from resplice.io.pipeline_json import PipelineJson, Record, State
 from resplice.io.speaking import Text, read_text
-from resplice.transforms import chunks, retry, speech
-from resplice.transforms.chunks import BAD_TEXTS, SUCCESS
+from resplice.transforms import bookstate, chunks, retry, speech
+from resplice.transforms.chunks import BAD_TEXTS, MISSING_TEXT, SUCCESS
 from resplice.transforms.records import UserError
 from resplice.transforms.settings import Synthesis
+from resplice.transforms.sidecar import entries
 
 Unit = tuple[str, int]
 """A chunk: the book, and its number, counted from 1."""
@@ -60,86 +59,31 @@ class Book:
         return "; ".join(map(str, errors)) if isinstance(errors, list) else ""
 
 
-def file_ids(path: PipelineJson, state: State, wanted: Sequence[str]) -> list[str]:
-    """Return the books to work on: the wanted ones, or all of phase3. UserError, with the known ones, for another."""
-    known = _files(state, "phase3")
-    if not known:
-        raise UserError(f"{path.path} has no books: phase3.files is empty or missing")
-    if strange := [file_id for file_id in wanted if file_id not in known]:
-        raise UserError(
-            f"--file-id {strange[0]!r} is no book of phase3 in {path.path}; known: {', '.join(sorted(known)) or 'none'}"
-        )
-    return list(dict.fromkeys(wanted)) or list(known)
-
-
 def examine(path: PipelineJson, state: State, wanted: Iterable[str]) -> list[Book]:
     """Look at the texts, the rows and the audio of some books."""
     return [_examined(path, state, file_id) for file_id in wanted]
 
 
 def _examined(path: PipelineJson, state: State, file_id: str) -> Book:
-    where = f"{path.path}: phase3.files[{file_id!r}].chunk_paths"
-    listed = (_files(state, "phase3")[file_id] or {}).get("chunk_paths")
-    if listed is not None and not isinstance(listed, list):
-        raise UserError(f"{where} must be a list of paths, not a {type(listed).__name__}")
-    texts = tuple(
-        read_text(path.absolute(name) if isinstance(name, str) and name else None)[0] for name in listed or ()
-    )
-    entry = _entry(path, state, file_id)
-    names = {
-        row.get("audio_path") for row in chunks.rows_of(entry, len(texts)).values() if row.get("status") == SUCCESS
-    }
-    faults = {name: wav.fault(path.absolute(name)) for name in names if isinstance(name, str) and name}
+    where = str(path.path)
+    texts = tuple(_text(path, name) for name in bookstate.texts(where, state, file_id))
+    entry = bookstate.entry(where, state, file_id)
+    rows = chunks.rows_of(entry, len(texts)).values()
+    names = {name for row in rows if row.get("status") == SUCCESS and isinstance(name := row.get("audio_path"), str)}
+    faults = {name: wav.fault(path.absolute(name)) for name in names}
     listing = {name: fault for name, fault in faults.items() if fault is not None}
     found = retry.collect_failed_chunks(entry, [text.state for text in texts], listing)
     book = Book(file_id, entry, texts, {chunks.number_of(id_) or 0: reason for id_, reason in found})
-    if found and book.audio_dir == f"audio/{file_id}" and not _names_a_folder(file_id):
-        raise UserError(f"book {file_id!r} cannot name a folder: give it artifacts.audio_dir in {path.path}")
+    if found and book.audio_dir == f"audio/{file_id}" and not bookstate.names_a_folder(file_id):
+        raise UserError(f"book {file_id!r} cannot name a folder: give it artifacts.audio_dir in {where}")
     return book
 
 
-def _names_a_folder(file_id: str) -> bool:
-    return file_id not in ("", ".", "..") and not {"/", "\0"} & set(file_id) and len(os.fsencode(file_id)) <= 255
-
-
-def _files(state: State, phase: str) -> dict[str, Any]:
-    """Return `files` of a phase, {} where there are none."""
-    value = state.get(phase)
-    files = value.get("files") if isinstance(value, dict) else None
-    return files if isinstance(files, dict) else {}
-
-
-def _made_files(state: State) -> dict[str, Any]:
-    """Return `files` of phase4, put there if need be."""
-    for name in ("phase4", "files"):
-        if state.get(name) is None:
-            state[name] = {}
-        state = state[name]
-        if not isinstance(state, dict):
-            raise UserError(f"{name} of pipeline.json must be an object, not a {type(state).__name__}")
-    return state
-
-
-def _listed(state: State, file_id: str) -> Any:
-    """Return the texts of a book as the file has them, [] where there are none."""
-    book = _files(state, "phase3").get(file_id)
-    listed = book.get("chunk_paths") if isinstance(book, dict) else book
-    return [] if listed is None else listed
-
-
-def _expected(state: State, file_id: str) -> int:
-    listed = _listed(state, file_id)
-    return len(listed) if isinstance(listed, list) else 0
-
-
-def _entry(path: PipelineJson, state: State, file_id: str) -> dict[str, Any] | None:
-    entry = _files(state, "phase4").get(file_id)
-    if entry is None:
-        return None
-    rows = entry.get("chunks") if isinstance(entry, dict) else entry
-    if rows is None or (isinstance(entry, dict) and isinstance(rows, list)):
-        return entry  # type: ignore[no-any-return]
-    raise UserError(f"{path.path}: phase4.files[{file_id!r}].chunks must be a list, not a {type(rows).__name__}")
+def _text(path: PipelineJson, name: Any) -> Text:
+    """Return a text as `chunk_paths` names it; what can be no path names none."""
+    if bookstate.is_path(name):
+        return read_text(path.absolute(name))[0]
+    return Text(ascii(name) if name else "", MISSING_TEXT)
 
 
 def targets(path: PipelineJson, state: State, books: Sequence[Book], todo: Iterable[Unit]) -> dict[Unit, str]:
@@ -156,7 +100,7 @@ def targets(path: PipelineJson, state: State, books: Sequence[Book], todo: Itera
     known = {book.file_id: book for book in books}
     taken = {
         real(name): (file_id, number)
-        for file_id, entry in _files(state, "phase4").items()
+        for file_id, entry in bookstate.files(state, "phase4").items()
         for number, name in _named(entry)
         if file_id not in known or number not in known[file_id].todo
     }
@@ -168,7 +112,7 @@ def _named(entry: Any) -> Iterator[tuple[int, str]]:
     for row in chunks.all_rows(entry if isinstance(entry, dict) else None):
         if isinstance(row, dict) and row.get("status") == SUCCESS:
             name = row.get("audio_path")
-            if isinstance(name, str) and name and "\0" not in name:
+            if bookstate.is_path(name):
                 yield chunks.number_of(row.get("chunk_id")) or 0, name
 
 
@@ -179,11 +123,16 @@ def made_by(path: PipelineJson, book: Book, run_id: str) -> Iterator[int]:
         if number in book.todo or not row.get("audio_sha256"):
             continue
         audio = path.absolute(row["audio_path"])
-        sidecar = sidecars.load(LocalStore(str(audio.parent)), audio.name)
+        sidecar = sidecars.read(audio.with_name(audio.name + sidecars.SUFFIX))
         if sidecar and sidecar.get("run_id") == run_id:
-            output = sidecar["run_provenance"]["outputs"]["audio"]
-            if output.get("sha256") == row["audio_sha256"]:
+            outputs = sidecar["run_provenance"]["outputs"]
+            if any(said.get("sha256") == row["audio_sha256"] for _, said in entries(outputs, "outputs")):
                 yield number
+
+
+def with_rows(state: State, journal: Mapping[str, Record]) -> State:
+    """Return a state with the rows of a journal in it."""
+    return bookstate.with_rows(state, ((record.file_id, record.number, record.row) for record in journal.values()))
 
 
 @dataclass
@@ -203,19 +152,23 @@ class Keeper:
         """Fold what a process that was killed left in the journal; return how many rows that were."""
         journal = self.path.journal()
         if journal:
-            self.path.update(lambda state: with_rows(state, journal.values()))
+            self.path.update(lambda state: with_rows(state, journal))
             self.path.forget(journal)
         return len(journal)
 
     def take(self, books: Iterable[Book], limits: Synthesis) -> None:
-        """Keep the state of some books from now on; a chunk without a text gets a row that says so."""
+        """Keep the state of some books from now on. A chunk without a text gets a row that says so; one that an engine
+        made or failed keeps its row, which tells whom to ask when the text is there again.
+        """
         for book in books:
             self.books[book.file_id] = book
             self.open[book.file_id] = {number: (why, book.told(number)) for number, why in book.todo.items()}
             for number, why in book.todo.items():
                 row = book.rows.get(number, {})
-                if why in BAD_TEXTS and row.get("status") != SUCCESS and row.get("validation_reason") != why:
-                    self.path.record(Record(book.file_id, number, speech.row(number, 0, limits, [], 0, why=why)))
+                stays = row.get("status") == SUCCESS or chunks.failed_by_an_engine(row)
+                if why in BAD_TEXTS and not stays and row.get("validation_reason") != why:
+                    told = speech.row(number, 0, limits, [], chunks.attempts(row), why=why)
+                    self.path.record(Record(book.file_id, number, told))
         self.fold()
 
     def folding(self) -> AbstractContextManager[None]:
@@ -228,7 +181,7 @@ class Keeper:
         for record in journal.values():
             self._settle(record)
         touched = {record.file_id for record in journal.values()}
-        self.path.update(lambda state: self._with_sums(with_rows(state, journal.values()), touched))
+        self.path.update(lambda state: self._with_sums(with_rows(state, journal), touched))
         self.path.forget(journal)
 
     def _settle(self, record: Record) -> None:
@@ -239,7 +192,7 @@ class Keeper:
             open_[record.number] = record.row["validation_reason"], "; ".join(record.row["errors"])
 
     def _with_sums(self, state: State, touched: set[str]) -> State:
-        files = _made_files(state)
+        files = bookstate.made_files(state)
         for file_id, book in self.books.items():
             before, count = files.get(file_id), len(book.texts)
             entry = chunks.settled(chunks.merged(before, {}, count), self.open[file_id], count, book.audio_dir)
@@ -250,15 +203,3 @@ class Keeper:
                 entry["timestamps"] = {"start": self.began, "end": now, "duration": now - self.began}
                 files[file_id] = entry
         return state
-
-
-def with_rows(state: State, records: Iterable[Record]) -> State:
-    """Return a state with the rows of the journal in it."""
-    state = copy.deepcopy(state)
-    made: dict[str, dict[int, dict[str, Any]]] = {}
-    for record in records:
-        made.setdefault(record.file_id, {})[record.number] = record.row
-    for file_id, rows in made.items():
-        files = _made_files(state)
-        files[file_id] = chunks.merged(files.get(file_id), rows, max(_expected(state, file_id), *rows))
-    return state

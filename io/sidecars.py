@@ -160,9 +160,14 @@ def read(path: Path) -> dict[str, Any] | None:
 
 
 def renew(store: Store, artifact: str, sidecar: Mapping[str, Any]) -> None:
-    """Write the sidecar of an artifact unless one is there that tells the same: the run that made it stays named."""
-    before = load(store, artifact)
-    if before is None or told(before) != told(sidecar):
+    """Write the sidecar of an artifact unless one is there that tells the same: the run that made it stays named. One
+    that does not read as a sidecar is none.
+    """
+    try:
+        before = documents.parse(store.read(artifact + SUFFIX))
+    except (FileNotFoundError, Damage):
+        before = None
+    if flaw(before) or told(before) != told(sidecar):
         write(store, artifact, sidecar)
 
 

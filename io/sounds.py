@@ -19,14 +19,14 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from resplice.io import audio
+from resplice.io import audio, wav
 from resplice.transforms import paths, speech
 from resplice.transforms.records import Damage, Reason, Refusal
 from resplice.transforms.windows import LEAST_S
 
 M4A = ".m4a"
 _BLOCK = 1 << 17
-_HEAD = 1 << 16
+_HEAD = 64
 _MOST_CHANNELS = 2
 _FLAC_TOTAL = slice(21, 26)
 """Where the 36 bits of the frames in all end, in a FLAC whose first block is STREAMINFO (RFC 9639, 8.2)."""
@@ -104,14 +104,7 @@ def _declared(file: IO[bytes]) -> int | None:
         raise Damage("aiff_truncated", f"{size} bytes, its header says {said}")
     if head[:4] == b"fLaC" and len(head) > _FLAC_TOTAL.stop and not int.from_bytes(head[_FLAC_TOTAL]) & (1 << 36) - 1:
         raise Damage("flac_streamed", "the FLAC does not tell its length (streamed); rewrite it with flac or ffmpeg")
-    if head[:4] != b"RIFF":
-        return None
-    try:
-        return speech.wav_frames(head, size)
-    except Damage as damage:
-        if damage.code == "wav_truncated":
-            raise
-        return None  # a kind of WAV that only libsndfile reads
+    return speech.wav_frames(wav.reader(file), size)
 
 
 def _reliable_frames(decoder: soundfile.SoundFile) -> int | None:

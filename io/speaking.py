@@ -74,14 +74,12 @@ def unit_of(file_id: str, number: int) -> str:
     return f"{file_id}/{chunk_id(number)}"
 
 
-def read_text(path: Path | None) -> tuple[Text, bytes]:
+def read_text(path: Path) -> tuple[Text, bytes]:
     """Read the text of a chunk, whose file may be missing."""
-    name = str(path or "")
+    name = str(path)
     try:
-        data = path.read_bytes() if path else None
+        data = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError):
-        data = None
-    if data is None:
         return Text(name, MISSING_TEXT), b""
     try:
         text = data.decode("utf-8-sig")
@@ -128,7 +126,7 @@ class Speak:
                 file = made if attempts[-1].details else None
                 if attempts[-1].reason == VALID:
                     break
-            if not task.valid or (attempts and attempts[-1].reason == VALID):
+            if attempts and (not task.valid or attempts[-1].reason == VALID):  # a text that went away costs no row
                 self._publish(task, text, data, attempts, file)
         return self._entry(task, text, attempts)
 
@@ -177,7 +175,7 @@ class Speak:
         if file and attempts[-1].reason == VALID:
             self._sidecar(task, text, data, attempts[-1], target)
         found: dict[str, Any] = {"audio_path": task.audio, "audio_sha256": sha256} if file else {}
-        self._record(task, text, attempts, why=text.state, **found)
+        self._record(task, text, attempts, **found)
 
     def _record(self, task: Task, text: Text, attempts: Sequence[Attempt], first: bool = False, **more: Any) -> None:
         """Enter the row of a chunk in the journal."""
@@ -204,6 +202,6 @@ class Speak:
         elif attempts[-1].reason != VALID:
             refusal = Refusal(Reason(attempts[-1].reason), "; ".join(map(str, attempts)))
         else:
-            counts["seconds"] = round(attempts[-1].audio_s, 3)
+            counts |= {"seconds": round(attempts[-1].audio_s, 3), "made_s": attempts[-1].seconds}
             return Entry(task.unit, "done", seq=self._context.run.seq, at=provenance.now(), counts=counts)
         return Entry.refused(task.unit, refusal, "", self._context.run.seq, counts=counts)

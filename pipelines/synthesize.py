@@ -30,7 +30,7 @@ from resplice.io.speaking import STAGE, Speak, Task, unit_of
 from resplice.pipelines import launch, report
 from resplice.pipelines.config import Resolved
 from resplice.pipelines.launch import Session
-from resplice.transforms import chunks, provenance, retry, speech
+from resplice.transforms import bookstate, chunks, provenance, retry, speech
 from resplice.transforms.affected import work_items
 from resplice.transforms.records import Exit, UserError
 from resplice.transforms.voices import Engine, engines
@@ -73,12 +73,14 @@ def asked(args: Any, resolved: Resolved) -> Asked:
     for flag, name in (("--engine", args.engine), ("--fallback", args.fallback)):
         if name is not None and name not in known:
             raise UserError(f"{flag} {name} is no engine; known: {', '.join(sorted(known))}")
+    if args.fallback == args.engine:
+        raise UserError(f"--fallback {args.fallback} is --engine, too, which is asked once: name another, or none")
     voice = args.voice or known[args.engine].default_voice
     if not voices.is_voice(known[args.engine], voice):
         there = ", ".join(voices.voices(known[args.engine]))
         raise UserError(f"--voice {voice} is no voice of {args.engine}; known: {there}")
     path = PipelineJson.at(args.pipeline_json)
-    books.file_ids(path, path.read(), args.file_id)
+    bookstate.file_ids(str(path.path), path.read(), args.file_id)
     return Asked(path, args.file_id, known, args.engine, voice, args.fallback, timeout_s)
 
 
@@ -100,8 +102,8 @@ def synthesize(session: Session, ask: Asked) -> None:
             pipeline_json.begin(ask.path)
             if found := keeper.recover():
                 session.note(f"{STAGE}: {found} chunks of a process that was killed are taken over")
-        state = books.with_rows(ask.path.read(), ask.path.journal().values())
-        before = books.examine(ask.path, state, books.file_ids(ask.path, state, ask.file_ids))
+        state = books.with_rows(ask.path.read(), ask.path.journal())
+        before = books.examine(ask.path, state, bookstate.file_ids(str(ask.path.path), state, ask.file_ids))
         tasks = plan(session, ask, state, before)
         if session.dry:
             show(session, before, tasks)
@@ -128,8 +130,7 @@ def plan(session: Session, ask: Asked, state: State, found: Sequence[Book]) -> l
 
 def _task(book: Book, number: int, audio: str, asked: tuple[tuple[str, str], ...]) -> Task:
     row = book.rows.get(number, {})
-    attempts = row.get("attempts")
-    before = attempts if isinstance(attempts, int) else 0
+    before = chunks.attempts(row)
     success, valid = row.get("status") == chunks.SUCCESS, number not in book.todo
     return Task(book.file_id, number, book.texts[number - 1].path, audio, asked, before, success, valid)
 
@@ -191,15 +192,15 @@ def _tasks(value: Sequence[Mapping[str, Any]]) -> list[Task]:
 def finish(session: Session, ask: Asked, before: Sequence[Book], tasks: Sequence[Task]) -> None:
     """Look at every expected chunk again, count, and tell what was made, kept and failed, and what that saved."""
     context = session.context
-    after = books.examine(ask.path, ask.path.read(), [book.file_id for book in before])
+    state = ask.path.read()
+    after = books.examine(ask.path, state, [book.file_id for book in before])
     done = sum(sum(1 for _ in books.made_by(ask.path, book, context.run.id)) for book in after)
     total, valid = sum(len(book.texts) for book in after), sum(book.valid for book in after)
     refused = list(_refused(session, after, tasks))
     summary = session.finish(STAGE, total, done, valid - done, refused, unit="chunk")
     told = _tell(session, after, tasks, refused)
     session.counts[STAGE] |= told
-    for book in after:
-        books_evidence.write(context, ask.path, book)
+    books_evidence.write(context, ask.path, state, after)
     store, stage = context.workspace.store, context.stage(STAGE)
     refusals.put(store, f"{stage}/books.json", provenance.document({b.file_id: _sums(b) for b in after}))
     if tasks:
@@ -233,7 +234,7 @@ def _tell(session: Session, after: Sequence[Book], tasks: Sequence[Task], refuse
     """Say what this process did, and return its figures."""
     entries = ledger.load(session.context.workspace.store, session.context.stage(STAGE))
     mine = [entry for task in tasks if (entry := entries.get(task.unit)) and entry.seq == session.context.run.seq]
-    made = [entry.counts["engine_s"] for entry in mine if entry.outcome == "done"]
+    made = [entry.counts["made_s"] for entry in mine if entry.outcome == "done"]
     spent = sum(entry.counts["engine_s"] for entry in mine)
     valid = sum(book.valid for book in after)
     kept = valid - len(made)

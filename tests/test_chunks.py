@@ -81,6 +81,11 @@ STATES: dict[str, tuple[Any, dict[str, str], list[tuple[str, str]]]] = {
     ),
     "two rows of one chunk, the failed one first": ({"chunks": [FAILED, *FOUR]}, HERE, MISMATCH),
     "two rows of one chunk, the failed one last": ({"chunks": [*FOUR, FAILED]}, HERE, MISMATCH),
+    "two rows of one chunk, neither of success": ({"chunks": [FAILED, row(2, "pending"), *FOUR]}, HERE, MISMATCH),
+    "two rows of one chunk, one unknown": ({"chunks": [row(2, "pending"), *FOUR]}, HERE, [("chunk_0002", "not_made")]),
+    "two rows of one chunk, both failed": (
+        {"chunks": [{**FAILED, "validation_reason": "timeout"}, FAILED, *FOUR]}, HERE, MISMATCH,
+    ),
     "a changed text": (
         {"chunks": [row("chunk_0001", text_sha256=OTHER), *FOUR[1:]]}, HERE, [("chunk_0001", "text_changed")],
     ),

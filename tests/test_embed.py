@@ -84,6 +84,8 @@ def bad_files(library: Music) -> dict[str, tuple[str, str]]:
     for name in ("cut.wav", "cut.flac", "cut.aiff"):
         data = library.write(name, 4, 2.0).read_bytes()
         library.path(name).write_bytes(data[: len(data) // 2])
+    whole = library.write("tagged.wav", 4, 2.0).read_bytes()
+    library.path("tagged.wav").write_bytes(whole[:36] + b"LIST\x70\x11\1\0" + bytes(70_000) + whole[36:-4])
     library.path("empty.mp3").write_bytes(b"")
     library.path("text.ogg").write_text("no audio")
     library.path("notes.txt").write_text("no audio either")
@@ -91,7 +93,8 @@ def bad_files(library: Music) -> dict[str, tuple[str, str]]:
     return {
         "short.wav": ("decode", "too_short"), "nothing.wav": ("decode", "too_short"),
         "nan.wav": ("decode", "non_finite"), "eight.wav": ("decode", "unsupported"), "cut.wav": undecodable,
-        "cut.flac": undecodable, "cut.aiff": undecodable, "empty.mp3": ("read", "empty"), "text.ogg": undecodable,
+        "cut.flac": undecodable, "cut.aiff": undecodable, "tagged.wav": undecodable, "empty.mp3": ("read", "empty"),
+        "text.ogg": undecodable,
         "notes.txt": ("decode", "unsupported"), "gone.flac": ("read", "missing"),
     }  # fmt: skip
 

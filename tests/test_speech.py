@@ -89,26 +89,55 @@ def header(**more: Any) -> bytes:
     return out.getvalue()
 
 
+def frames_of(data: bytes, size: int | None = None) -> int | None:
+    return wav_frames(lambda at, count: data[at : at + count], len(data) if size is None else size)
+
+
 def test_the_header_of_a_wav_says_whether_it_is_whole() -> None:
     data = header()
-    assert wav_frames(data, len(data)) == 100
-    listed = data[:36] + b"LIST" + struct.pack("<I", 3) + b"abc\0" + data[36:]
-    assert wav_frames(listed, len(listed)) == 100
-    for cut in range(len(data)):
+    assert frames_of(data) == 100
+    for length in (3, 70_000):
+        listed = data[:36] + b"LIST" + struct.pack("<I", length) + bytes(length + length % 2) + data[36:]
+        assert frames_of(listed) == 100
+        with pytest.raises(Damage, match="wav_truncated"):
+            frames_of(listed[:-1])
+    for cut in range(12, len(data)):
         with pytest.raises(Damage, match="wav_"):
-            wav_frames(data[:cut], cut)
+            frames_of(data[:cut])
     streamed = data[:40] + b"\xff\xff\xff\xff" + data[44:]  # what a program writes that cannot seek
     with pytest.raises(Damage, match="wav_truncated: 200 bytes of audio, its header says 4294967295"):
-        wav_frames(streamed, len(streamed))
+        frames_of(streamed)
 
 
 @given(st.binary(max_size=80), st.integers(0, 10**6))
 def test_any_bytes_are_a_wav_or_damage(data: bytes, size: int) -> None:
     for head in (data, header()[:36] + data, b"RIFF\0\0\0\0WAVE" + data):
         try:
-            assert wav_frames(head, size) >= 0
+            assert (frames_of(head, size) or 0) >= 0
         except Damage as damage:
             assert damage.code in ("wav_header", "wav_truncated")
+
+
+KINDS = [
+    *(("WAV", subtype) for subtype in ("ULAW", "ALAW", "MS_ADPCM", "IMA_ADPCM", "GSM610")),
+    *(("RF64", subtype) for subtype in ("PCM_16", "ULAW")),
+    *(("FLAC", "PCM_16"), ("OGG", "VORBIS"), ("MP3", "MPEG_LAYER_III")),
+]
+
+
+@pytest.mark.parametrize(("kind", "subtype"), KINDS)
+def test_audio_of_another_kind_is_good_if_it_can_be_decoded_to_its_end(tmp_path: Path, kind: str, subtype: str) -> None:
+    file, tone = tmp_path / "t.wav", 0.1 * np.sin(np.arange(8000) / 8000 * 2 * np.pi * 440)
+    soundfile.write(file, tone, 8000, subtype, format=kind)
+    assert wav.fault(file) == "" and wav.frames(file) >= 8000
+    if kind in ("FLAC", "OGG", "MP3"):
+        with pytest.raises(Damage, match=f"it is {kind}, not WAV"):
+            wav.measured(str(file))  # an engine must make WAV
+    else:
+        assert wav.measured(str(file))["rms_dbfs"] == pytest.approx(-23.01, abs=0.3)
+    data = file.read_bytes()
+    file.write_bytes(data[: len(data) * 2 // 3])
+    assert wav.fault(file) == "unreadable_audio"
 
 
 def test_a_file_that_is_missing_empty_or_no_audio_has_its_fault(tmp_path: Path) -> None:

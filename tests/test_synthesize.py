@@ -18,6 +18,7 @@ from blocks import ROOT, Shell, blocks
 from speaking import QUIET, SLOW, Shelf, demand, ids
 
 from resplice.io.pipeline_json import PipelineJson, Record
+from resplice.io.speaking import read_text
 from resplice.pipelines.__main__ import main
 
 Make = Callable[..., Shelf]
@@ -85,12 +86,29 @@ def test_a_fallback_speaks_in_the_run_in_which_the_primary_fails_and_a_second_ru
     ]  # fmt: skip
     second = book.rows()["chunk_0002"]
     assert second["attempts"] == 2 and second["errors"][0].startswith("kokoro (af_sarah): rms_too_low: -4")
-    files = {path: path.read_bytes() for path in book.folder.rglob("*") if path.is_file()}
+    files = _lasting(book)
     changing = {"run.json", "report.html", "report.json"}
     assert book(*FALLBACK) == 0
     assert book.calls() == []
     assert {path.name for path, data in files.items() if path.read_bytes() != data} <= changing
-    assert {path for path in book.folder.rglob("*") if path.is_file()} == set(files)
+    assert set(_lasting(book)) == set(files)
+
+
+def _lasting(book: Shelf) -> dict[Path, bytes]:
+    """Return all files but the memory of digests, in which files stand only from two seconds after their change on."""
+    there = (path for path in book.folder.rglob("*") if path.is_file() and path.parent.name != "digests")
+    return {path: path.read_bytes() for path in there}
+
+
+def test_the_time_of_an_engine_that_failed_is_spent_and_not_saved(shelf: Make) -> None:
+    book = shelf(4)
+    assert book() == 0
+    book.audio("book", 2).unlink()
+    book.spoil("kokoro", (2,), "hang")
+    assert book("--fallback", "xtts", "--timeout", "1") == 0
+    told = json.loads((book.folder / "resplice-work/runs/r/synthesize/saved.json").read_text())
+    assert (told["made"], told["kept"]) == (1, 3) and told["engine_s"] > 1
+    assert 0 < told["saved_s"] <= 3 * (told["engine_s"] - 1) + 0.01
 
 
 def test_a_cloned_voice_of_the_primary_is_never_given_to_the_fallback(shelf: Make) -> None:
@@ -202,6 +220,27 @@ def test_texts_that_are_gone_for_a_while_cost_no_audio(shelf: Make) -> None:
     assert book.called() == [] and book.entry()["status"] == "success"
 
 
+def test_a_failed_chunk_whose_text_is_gone_for_a_while_keeps_its_history_and_goes_to_the_fallback(
+    shelf: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    book = shelf(2)
+    book.spoil("kokoro", (2,), QUIET)
+    assert book() == 3
+    failed = book.rows()["chunk_0002"]
+    book.text("book", 2).rename(book.folder / "away")
+    book.called()
+    assert book(*FALLBACK, run_id="other") == 3
+    assert book.refused("other") == {"book/chunk_0002": "missing_text"} and book.rows()["chunk_0002"] == failed
+    assert book.entry()["errors"][0]["message"].startswith("missing_text: ")
+    (book.folder / "away").rename(book.text("book", 2))
+    with monkeypatch.context() as patch:  # the text goes away when the work has already begun
+        patch.setattr("resplice.io.speaking.read_text", lambda path: read_text(book.folder / "gone"))
+        assert book(*FALLBACK, run_id="third") == 3
+    assert book.rows()["chunk_0002"] == failed
+    assert book(*FALLBACK) == 0
+    assert book.calls() == [("chunk_0002", "xtts", "claribel_dervla")] and book.rows()["chunk_0002"]["attempts"] == 2
+
+
 def test_retry_none_leaves_failed_rows_and_makes_missing_ones_and_all_makes_everything_anew(
     shelf: Make, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -242,13 +281,21 @@ def test_many_books_at_once_are_told_apart(shelf: Make) -> None:
 def test_books_that_share_a_folder_and_shifted_names_overwrite_nothing(shelf: Make) -> None:
     books = shelf(books={"one": 3, "two": 2})
     state = books.state()
-    state["phase4"] = {"files": {name: {"artifacts": {"audio_dir": "shared"}} for name in ("one", "two")}}
+    state["phase4"] = {"files": {"one": {"artifacts": {"audio_dir": "shared"}}}}
     books.write(state)
-    assert books("--file-id", "one") == 0
+    assert books("--file-id", "one") == 0 and (books.folder / "shared.manifest.json").exists()
+    state = books.state()
+    state["phase4"]["files"]["two"] = {"artifacts": {"audio_dir": f"{books.folder}/./shared"}}
+    books.write(state)
     kept = {path: path.read_bytes() for path in (books.folder / "shared").iterdir()}
     assert books("--all") == 0
     assert all(path.read_bytes() == data for path, data in kept.items())
-    assert books.entry("two")["chunk_audio_paths"] == ["shared/chunk_0001-2.wav", "shared/chunk_0002-2.wav"]
+    named = [Path(name).name for name in books.entry("two")["chunk_audio_paths"]]
+    assert named == ["chunk_0001-2.wav", "chunk_0002-2.wav"]
+    sidecars = {path.name: path.read_bytes() for path in books.folder.glob("shared*.manifest.json")}
+    assert sorted(sidecars) == ["shared.one.manifest.json", "shared.two.manifest.json"]
+    assert books("--all") == 0
+    assert {path.name: path.read_bytes() for path in books.folder.glob("shared*.manifest.json")} == sidecars
 
     rows = books.entry("one")["chunks"]
     rows[0]["audio_path"], rows[1]["audio_path"] = rows[1]["audio_path"], "gone.wav"  # 1 owns the file named after 2
@@ -330,6 +377,31 @@ def test_what_is_made_has_a_sidecar_that_can_be_verified(shelf: Make) -> None:
     assert main(["manifest", "verify", str(sidecar)]) == 4
 
 
+@pytest.mark.parametrize("sidecar", ["{", "{}", '{"run_id": "r", "run_provenance": {"inputs": {}, "outputs": {}}}'])
+def test_a_sidecar_that_does_not_read_as_ours_counts_as_none(shelf: Make, sidecar: str) -> None:
+    book = shelf(2)
+    assert book() == 0
+    places = [book.folder / f"audio/book{name}.manifest.json" for name in ("/chunk_0001.wav", "")]
+    for place in places:
+        place.write_text(sidecar)
+    assert book() == 0 and book.summary()["skipped"] == 1
+    assert places[0].read_text() == sidecar and json.loads(places[1].read_text())["stats"]["file_id"] == "book"
+
+
+def test_odd_paths_in_rows_and_texts_are_no_files(shelf: Make) -> None:
+    book = shelf(4)
+    assert book() == 0
+    rows = book.entry()["chunks"]
+    for row, odd in zip(rows, ("a\0b", "\ud800", ["a"], None), strict=True):
+        row["audio_path"] = odd
+    book.change(chunks=rows)
+    assert book("--dry-run") == 0 and book() == 0
+    state = book.state()
+    state["phase3"]["files"]["book"]["chunk_paths"][:2] = ["a\0b", "\ud800"]
+    book.write(state)
+    assert book() == 3 and list(book.refused().values()) == ["missing_text", "missing_text"]
+
+
 def test_the_report_tells_what_the_run_came_to(shelf: Make, capsys: pytest.CaptureFixture[str]) -> None:
     book = shelf(3)
     book.spoil("kokoro", (2,), QUIET)
@@ -392,9 +464,14 @@ def test_what_espeak_makes_is_valid_as_it_is(shelf: Make) -> None:
     [
         ({"phase3": None}, "has no books: phase3.files is empty or missing"),
         ({"phase3": {"files": []}}, "has no books"),
+        ({"phase3": {"files": {"book": ["t/1.txt"]}}}, r"phase3.files\['book'\] must be an object, not a list"),
+        ({"phase3": {"files": {"book": "x"}}}, r"phase3.files\['book'\] must be an object, not a str"),
+        ({"phase3": {"files": {"\ud800": {"chunk_paths": ["a.txt"]}}}}, r"book '\\ud800' has a name that is no UTF-8"),
+        ({"phase4": {"files": {"book": {"artifacts": {"audio_dir": "a\0b"}}}}}, r"audio_dir is no path: 'a\\x00b'"),
+        ({"phase4": {"files": {"book": {"artifacts": {"audio_dir": "\udc00"}}}}}, r"audio_dir is no path: '\\udc00'"),
         ({"phase3": {"files": {"book": {"chunk_paths": "texts"}}}}, "chunk_paths must be a list of paths, not a str"),
         ({"phase4": {"files": {"book": {"chunks": {"1": {}}}}}}, "chunks must be a list, not a dict"),
-        ({"phase4": {"files": {"book": []}}}, r"phase4.files\['book'\].* not a list"),
+        ({"phase4": {"files": {"book": []}}}, r"phase4.files\['book'\] must be an object, not a list"),
         ({"phase4": []}, "phase4 of pipeline.json must be an object, not a list"),
         ({"phase3": {"files": {"book": {"chunk_paths": ["a.txt"]}, "a/b": {"chunk_paths": ["a.txt"]}}}},
          "book 'a/b' cannot name a folder: give it artifacts.audio_dir"),
@@ -425,6 +502,7 @@ def test_a_book_without_texts_is_done(shelf: Make, files: dict[str, Any]) -> Non
     [
         (("--engine", "cocoro"), "--engine cocoro is no engine; known: espeak, kokoro, xtts"),
         (("--fallback", "piper"), "--fallback piper is no engine; known: espeak, kokoro, xtts"),
+        (("--fallback", "kokoro"), "--fallback kokoro is --engine, too, which is asked once: name another, or none"),
         (("--voice", "jim_locke"), "--voice jim_locke is no voice of kokoro; known: af_bella, af_sarah, bf_emma, "),
         (("--file-id", "nobook"), "--file-id 'nobook' is no book of phase3 in .*; known: book"),
         (("--timeout", "0"), "--timeout must be a number of seconds above 0, got 0.0"),

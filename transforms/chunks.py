@@ -43,13 +43,20 @@ def all_rows(entry: Entry | None) -> list[Any]:
 
 
 def rows_of(entry: Entry | None, count: int) -> dict[int, Row]:
-    """Return the row of each expected chunk 1 … `count`; of two rows of one chunk the failed one, else the later."""
+    """Return the row of each expected chunk 1 … `count`; of two rows of one chunk a failed one wins, and one of
+    success loses; else the later one does.
+    """
     rows: dict[int, Row] = {}
     for row in all_rows(entry):
         number = _expected(row, count)
-        if number and (row.get("status") != SUCCESS or rows.get(number, row).get("status") == SUCCESS):
+        if number and _rank(row) >= _rank(rows.get(number, row)):
             rows[number] = row
     return rows
+
+
+def _rank(row: Row) -> int:
+    status = row.get("status")
+    return 2 if status == FAILED else 0 if status == SUCCESS else 1
 
 
 def _expected(row: Any, count: int) -> int | None:
@@ -78,6 +85,17 @@ def _failure(reason: Any) -> str:
     if not isinstance(reason, str) or not _WORD.fullmatch(reason):
         return FAILED
     return NOT_MADE if reason in NO_ENGINE else reason
+
+
+def failed_by_an_engine(row: Row) -> bool:
+    """Return whether a row says that an engine failed the chunk."""
+    return row.get("status") == FAILED and of_an_engine(_failure(row.get("validation_reason")))
+
+
+def attempts(row: Row) -> int:
+    """Return how many engines were asked for a chunk before, by its row."""
+    said = row.get("attempts")
+    return said if isinstance(said, int) else 0
 
 
 def of_an_engine(reason: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +17,10 @@ GAP_DBFS = -40.0
 """A 10 ms frame whose RMS is below it is silent."""
 TOO_QUIET_DBFS = -40.0
 _HEAD = 12
+_FMT = 40
+"""The bytes of the longest format chunk of PCM; nothing behind them matters."""
+_IN_DS64 = 0xFFFFFFFF
+"""The length of data of which a chunk before them, ds64, tells the length (EBU Tech 3306)."""
 _PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
 _BITS = {_PCM: (8, 16, 24, 32), _FLOAT: (32, 64)}
 _MOST_PARTS = 1000
@@ -72,45 +76,53 @@ def _level_checks(rms: float, limits: Synthesis) -> tuple[tuple[Reason, bool], .
     return (Reason.RMS_TOO_LOW, rms < limits.rms_min_dbfs), (Reason.RMS_TOO_HIGH, rms > limits.rms_max_dbfs)
 
 
-def wav_frames(head: bytes, size: int) -> int:
-    """Return the frames of a WAV file (PCM or float), from its first bytes and its size in bytes; nothing is decoded.
+def wav_frames(read: Callable[[int, int], bytes], size: int) -> int | None:
+    """Return the frames of a WAV file (RIFF or RF64) of PCM or floats by its header; nothing is decoded.
 
-    Every byte of PCM is a sample, so that a file which is as long as its header says can be decoded. Raises `Damage`
-    with `wav_header` (no WAV, or none of this kind) or `wav_truncated` (shorter than its header says).
+    Every byte of PCM is a sample, so that a file which is as long as its header says can be decoded. `read` returns so
+    many bytes from an offset on, fewer at the end; `size` is that of the file, in bytes. None: it is of another kind,
+    of which only a decoder can tell. Raises `Damage` with `wav_header` (no data, or before their format) or
+    `wav_truncated` (shorter than its header says).
     """
-    if head[:4] != b"RIFF" or head[8:_HEAD] != b"WAVE":
-        raise Damage("wav_header", "no RIFF/WAVE header")
-    at, block = _HEAD, 0
+    head = read(0, _HEAD)
+    if head[:4] not in (b"RIFF", b"RF64") or head[8:] != b"WAVE":
+        return None
+    at, fmt, long = _HEAD, b"", 0
     for _ in range(_MOST_PARTS):
-        if at + 8 > len(head):
-            raise Damage("wav_header", "no data chunk near its begin")
-        name, length = struct.unpack_from("<4sI", head, at)
+        part = read(at, 8 + _FMT)
+        if len(part) < 8:
+            raise Damage("wav_header", "no data chunk")
+        name, length = struct.unpack_from("<4sI", part)
+        body = part[8 : 8 + length]
         if name == b"data":
-            return _frames(length, block, size - at - 8)
+            return _frames(long if length == _IN_DS64 and long else length, fmt, size - at - 8)
+        if name == b"ds64" and len(body) >= 16:
+            long = struct.unpack_from("<Q", body, 8)[0]
         if name == b"fmt ":
-            block = _block(head[at + 8 : at + 8 + length])
+            fmt = body
         at += 8 + length + length % 2
     raise Damage("wav_header", "too many chunks before the data")
 
 
-def _block(fmt: bytes) -> int:
-    """Return the bytes of a frame (a sample of each channel)."""
+def _frames(length: int, fmt: bytes, there: int) -> int | None:
+    if not fmt:
+        raise Damage("wav_header", "its data come before their format")
+    if length > there:
+        raise Damage("wav_truncated", f"{max(there, 0)} bytes of audio, its header says {length}")
+    block = _block(fmt)
+    return None if block is None else length // block
+
+
+def _block(fmt: bytes) -> int | None:
+    """Return the bytes of a frame (a sample of each channel) of PCM or floats; None for another format."""
     if len(fmt) < 16:
-        raise Damage("wav_header", "its format chunk is too short")
+        return None
     kind, channels, rate, _, block, bits = struct.unpack_from("<HHIIHH", fmt)
     if kind == _EXTENSIBLE and len(fmt) >= 26:
         kind = struct.unpack_from("<H", fmt, 24)[0]
     if bits not in _BITS.get(kind, ()) or not channels or not rate or block != channels * bits // 8:
-        raise Damage("wav_header", f"format {kind}, {channels} channels of {bits} bits at {rate} Hz is not read")
+        return None
     return int(block)
-
-
-def _frames(length: int, block: int, there: int) -> int:
-    if not block:
-        raise Damage("wav_header", "its data come before their format")
-    if length > there:
-        raise Damage("wav_truncated", f"{max(there, 0)} bytes of audio, its header says {length}")
-    return length // block
 
 
 @dataclass(frozen=True)
