@@ -271,7 +271,7 @@ def _members(key: str, tar: OpenTar, names: list[RowName], raw_names: frozenset[
 def _differ(former: Iterable[Result], made: Iterable[Result]) -> bool:
     """Return whether results changed that were no errors."""
     now = {row["segment_file"]: row for row in made}
-    return any(row["status"] != "error" and row != now[row["segment_file"]] for row in former)
+    return any(row["status"] != "error" and not results.same(row, now[row["segment_file"]]) for row in former)
 
 
 def tar_of(context: Context, video: Planned) -> tuple[Place, str]:
