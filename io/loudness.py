@@ -42,8 +42,8 @@ class Loudness(Measuring):
 
 
 def integrated(samples: Samples, rate: int) -> float | None:
-    """Return the gated loudness in LUFS, at least -70; None if the segment is shorter than one block, or the rate too low
-    for the filter. What is no number stays NaN, which no answer may hold: it is the engine's error.
+    """Return the gated loudness in LUFS, at least -70; None if the segment is shorter than one block, or the rate too
+    low for the filter. What is no number stays NaN, which no answer may hold: it is the engine's error.
     """
     if len(samples) < _BLOCK_S * rate or rate < LOWEST_HZ:
         return None

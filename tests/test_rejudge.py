@@ -351,8 +351,11 @@ def test_calibrate_finds_the_threshold_that_the_labels_were_made_with(
     assert (best["precision"], best["recall"], best["flagged"]) == (1.0, 1.0, count)
     html = again.path("report.html").read_text("utf-8")
     assert html.count('<path class="curve precision"') >= 1 and "precision 1:" in html
+    assert "of former verdicts" not in html
     assert again("validate", "--rejudge", f"--set=validate.signal.rate_low={best['threshold']}") == 0
     assert sum("rate_low" in row["reasons"] for row in again.results()) == count
+    assert report(again)["calibration"]["former"]
+    assert "all of this is of former verdicts and thresholds" in again.path("report.html").read_text("utf-8")
 
 
 def test_calibrate_counts_reasons_without_a_threshold_of_their_own_as_judged(
