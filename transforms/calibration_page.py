@@ -14,7 +14,7 @@ _TEXT = (
     "and the one that fails most at the wanted precision. Lines as judged are of the stored verdicts, whatever the "
     "thresholds in force now; no threshold over one measure could be suggested there."
 )
-FORMER = " The run was judged again since: all of this is of former verdicts and thresholds, until `resplice calibrate` runs."
+FORMER = " The run was judged again since: all of this is of former verdicts and thresholds until `calibrate` runs."
 
 
 def section(facts: Mapping[str, Any] | None) -> Section:
