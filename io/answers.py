@@ -8,12 +8,19 @@ from typing import Any
 import numpy as np
 
 from resplice.io.measuring import Answer
+from resplice.transforms.kinds import KINDS
+from resplice.transforms.signal import MEASURES, WHOLE
 
 STATUSES = ("passed", "failed", "error", "unsure")
 COLUMNS = (  # of a validate shard: no measure may take their place
     *("video_id", "segment_file", "db_segment_file", "row_id", "split_index"),
     *("status", "reasons", "engine", "attempts", "run_id", "detail", "engine_versions"),
 )
+_WHOLE_TO = 1 << 53
+"""Numbers are stored as float64, which tells whole ones apart up to here."""
+_OURS = {**dict.fromkeys(MEASURES, float), **{rule.measure: float for kind in KINDS.values() for rule in kind.rules},
+         **dict.fromkeys(WHOLE, int), "pcm_md5": str}  # fmt: skip
+_EXPECTED = {float: "a number", int: "a whole number", str: "a string"}
 
 
 def checked(answer: Any) -> Answer:
@@ -35,10 +42,19 @@ def _check_measure(key: Any, value: Any) -> None:
         raise ValueError(f"measure {key!r}: a name is a string, and none of {', '.join(COLUMNS)}")
     if not isinstance(value, int | float | str | None):
         raise ValueError(f"measure {key} is a {type(value).__name__}; int, float, str, bool or None is expected")
+    if value is not None and not _fits(value, _OURS.get(key)):
+        raise ValueError(f"measure {key} is {value!r}; {_EXPECTED[_OURS[key]]} is expected, as resplice measures it")
     if isinstance(value, str):
         value.encode()
-    elif value is not None and not (math.isfinite(value) and (isinstance(value, float) or -(2**63) <= value < 2**63)):
-        raise ValueError(f"measure {key} is {value}; finite numbers, and integers of 64 bits, are expected")
+    elif value is not None and not (math.isfinite(value) and (isinstance(value, float) or abs(value) <= _WHOLE_TO)):
+        raise ValueError(f"measure {key} is {value}; finite numbers, and integers up to 2**53, are expected")
+
+
+def _fits(value: Any, kind: type | None) -> bool:
+    """Return whether a value is of the kind that a measure of ours has."""
+    if kind is None:
+        return True
+    return isinstance(value, int | float if kind is float else kind) and not isinstance(value, bool)
 
 
 def described(error: BaseException) -> str:

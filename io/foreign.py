@@ -19,6 +19,7 @@ from resplice.transforms import provenance
 from resplice.transforms.audit import RowName, in_stem_order
 from resplice.transforms.names import stem
 from resplice.transforms.records import Damage, Reason, Refusal, UserError
+from resplice.transforms.signal import MEASURES
 
 STATUSES = ("passed", "failed", "error")
 OWN = frozenset(results.BASE) | {"row_number"}
@@ -83,7 +84,7 @@ class ReadGiven:
             raise UserError(f"--from {self._place.url}: {damage}") from None
         for name in whole.column_names:
             if name not in OWN:
-                table = table.append_column(name, whole.column(name))
+                table = table.append_column(name, self._column(key, name, whole.column(name)))
         for number, row in enumerate(table.to_pylist()):
             if row["status"] not in STATUSES:
                 raise UserError(
@@ -91,6 +92,21 @@ class ReadGiven:
                     f"{', '.join(STATUSES)}"
                 )
             yield row["video_id"] or "", (rank, number, row)
+
+    def _column(self, key: str, name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
+        """Return a measure; one with a name of `signal` as the type that this has. UserError if it cannot be."""
+        if name not in MEASURES:
+            return column
+        kind = results.measure_type(name)
+        try:
+            if pa.types.is_floating(column.type) and pa.types.is_integer(kind):
+                return column.cast(kind)  # whole numbers, beside nulls
+            return shards.promote(column, kind, f"column {name!r}")
+        except (Damage, pa.ArrowInvalid) as error:
+            raise UserError(
+                f"--from {self._place.url}: {key}: column {name!r} is {column.type}, and {kind} as resplice measures "
+                f"it: give your measure another name ({error})"
+            ) from None
 
 
 class ByItem:

@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from resplice.io import asking, ledger, refusals, results, sidecars
+from resplice.io import asking, ledger, measured, refusals, results, sidecars
 from resplice.io.context import Context
 from resplice.io.costs import Spent, skipping
 from resplice.io.engines import ChainSpec, Judged
 from resplice.io.inventory import read_names
 from resplice.io.ledger import Entry, remembered
+from resplice.io.measured import Stored
 from resplice.io.rebuild import old_tar
 from resplice.io.rows import Row
 from resplice.io.store import Changed, Place
@@ -22,7 +23,7 @@ from resplice.io.tarstate import RAW, TRANSCRIBED, OpenTar, open_tar, opened
 from resplice.io.work import Item, Planned
 from resplice.transforms import audit, provenance
 from resplice.transforms.affected import UNREADABLE
-from resplice.transforms.again import with_video_reasons
+from resplice.transforms.again import alone, is_ambiguous, with_video_reasons
 from resplice.transforms.audit import RowName
 from resplice.transforms.names import stem
 from resplice.transforms.provenance import shown
@@ -81,26 +82,30 @@ class Judge:
     def __call__(self, item: Item) -> Iterator[Entry]:
         """Validate every video of the item that is to do; what earlier processes achieved is kept."""
         key = shard_key(self._context, item)
-        former = {
-            name: self._former(name) for name in {e.inputs["shard"] for e in item.before if e and "shard" in e.inputs}
-        }
+        store, shards = self._context.workspace.store, {e.inputs.get("shard", "") for e in item.before if e}
+        before_ = {name: measured.load(store, name) for name in shards if name}
         rows = self._context.rows.of([video.video_id for video in item.videos if video.video_id not in item.held])
-        entries, made = [], []
+        entries: list[Entry] = []
+        made: list[Result] = []
+        kept: dict[str, Stored] = {}
         for video, before in zip(item.videos, item.before, strict=True):
-            known = former.get(before.inputs.get("shard", ""), {}).get(video.video_id) if before else None
+            there = before_.get(before.inputs.get("shard", "")) if before else None
+            known = there.rows.get(video.video_id) if there else None
             if video.video_id in item.held:
                 entry, results_ = before, known or []
             else:
                 entry, results_ = self._outcome(video, rows[video.video_id], before, known)
+            if there and before and entry and entry.fingerprint == before.fingerprint:
+                kept[before.inputs["shard"]] = there
             if entry is not None and results_ and entry.inputs.get("shard") != key:
                 entry = replace(entry, seq=self._context.run.seq, inputs={**entry.inputs, "shard": key})
             entries += [entry] if entry else []
             made += results_
-        self._publish(key, item, entries, made)
-        ledger.save(self._context.workspace.store, self._stage, item.name, entries)
+        self._publish(key, item, entries, made, list(kept.values()))
+        ledger.save(store, self._stage, item.name, entries)
         yield from entries
 
-    def _publish(self, key: str, item: Item, entries: list[Entry], made: list[Result]) -> None:
+    def _publish(self, key: str, item: Item, entries: list[Entry], made: list[Result], kept: list[Stored]) -> None:
         """Write the shard and its sidecar, unless they are there already; without results, remove them."""
         store = self._context.workspace.store
         if not made:
@@ -109,20 +114,7 @@ class Judge:
             return
         data = results.encode(made, self._context.rows.id_type, self._context.run.metadata())
         if refusals.put(store, key, data) or not sidecars.vouches(store, key, provenance.sha256(data)):
-            self._write_sidecar(key, item, entries, made)
-
-    def _former(self, key: str) -> dict[str, list[Result]]:
-        """Return the results of an earlier process by video, if its shard is finished and what it was."""
-        store = self._context.workspace.store
-        sidecar = sidecars.load(store, key)
-        if sidecar is None or store.head(key) is None:
-            return {}
-        if sidecar["run_provenance"]["outputs"]["shard"]["sha256"] != sidecars.digest(store, key):
-            return {}
-        found: dict[str, list[Result]] = {}
-        for row in results.read(store, key):
-            found.setdefault(row["video_id"], []).append(row)
-        return found
+            self._write_sidecar(key, item, entries, made, kept)
 
     def _outcome(
         self, video: Planned, rows: list[Row], before: Entry | None, former: list[Result] | None
@@ -156,7 +148,11 @@ class Judge:
             same = skipping == before.counts
             entry = before if same else replace(before, counts=skipping, seq=self._context.run.seq)
             return entry, list(known.values())
-        kept = {name: row for name, row in known.items() if not result_again(row["status"], retry)}
+        kept = {
+            name: alone(row)
+            for name, row in known.items()
+            if not (result_again(row["status"], retry) or is_ambiguous(row))
+        }
         spent = Spent(before.counts if before and unchanged else {})
         made = self._segments(video, rows, names, source, kept, spent)
         if retry == ALL and _differ(known.values(), made):
@@ -235,7 +231,9 @@ class Judge:
             **{measure: value for measure, value in judged.measures.items() if value is not None},
         }
 
-    def _write_sidecar(self, key: str, item: Item, entries: list[Entry], made: list[Result]) -> None:
+    def _write_sidecar(
+        self, key: str, item: Item, entries: list[Entry], made: list[Result], kept: list[Stored]
+    ) -> None:
         place = self._context.workspace
         done = {entry.unit: entry.inputs["tar"][1] for entry in entries if entry.outcome == "done"}
         inputs = {
@@ -244,6 +242,9 @@ class Judge:
             if video.video_id in done
         }
         statuses = {status: sum(row["status"] == status for row in made) for status in ("passed", "failed", "error")}
+        further = measured.carried(kept, self._chain, made)
+        versions = {name: old.versions[name] for old in kept for name in further.names if name in old.versions}
+        whole = ChainSpec((*self._chain.engines, *further.engines))
         sidecar = sidecars.content(
             self._context,
             "validate-shard",
@@ -252,7 +253,8 @@ class Judge:
             outputs={"shard": sidecars.described(place, key)},
             refused=[{"unit": e.unit, "reason": e.reason, "detail": e.detail} for e in entries if e.reason],
             chain=provenance.plain(self._chain),
-            engine_versions=self._versions,
+            engine_versions={**versions, **self._versions},
+            **({"measured": provenance.plain(whole)} if further.engines else {}),
         )
         sidecars.write(place.store, key, sidecar)
 
@@ -271,7 +273,7 @@ def _members(key: str, tar: OpenTar, names: list[RowName], raw_names: frozenset[
 def _differ(former: Iterable[Result], made: Iterable[Result]) -> bool:
     """Return whether results changed that were no errors."""
     now = {row["segment_file"]: row for row in made}
-    return any(row["status"] != "error" and row != now[row["segment_file"]] for row in former)
+    return any(row["status"] != "error" and not results.same(row, now[row["segment_file"]]) for row in former)
 
 
 def tar_of(context: Context, video: Planned) -> tuple[Place, str]:

@@ -14,12 +14,23 @@ import pyarrow.compute as pc
 
 from resplice.io import shards, sidecars
 from resplice.io.context import Context
+from resplice.io.store import mapped
+from resplice.transforms import provenance
 from resplice.transforms.calibration import Labelled
 from resplice.transforms.records import UserError
 
 COLUMNS = ("video_id", "stem", "label")
 WHY = "why"
 Label = tuple[bool, str]
+
+
+def judged(context: Context) -> str:
+    """Return the digest of the verdicts of a run, by which a calibration knows whether it was judged again since."""
+    store, folder = context.workspace.store, f"{context.stage('validate')}/shards/"
+    keys = sorted(head.key for head in store.list(folder) if head.key.endswith(sidecars.SUFFIX))
+    found = mapped(store, lambda key: sidecars.load(store, key.removesuffix(sidecars.SUFFIX)), keys)
+    digests = [sidecar["run_provenance"]["outputs"]["shard"]["sha256"] for sidecar in found if sidecar]
+    return provenance.sha256(provenance.line(digests).encode())
 
 
 def load(path: str) -> dict[tuple[str, str], Label]:

@@ -16,6 +16,8 @@ from resplice.transforms.signal import FLOOR_DBFS, Measures, Samples
 
 FLOOR_LUFS = -70.0
 """The absolute gate of BS.1770: below it nothing is loud."""
+LOWEST_HZ = 4000
+"""Below it the filter of BS.1770, whose shelf rises to 4 kHz, makes no sense: from 3 kHz down it is unstable."""
 OVERSAMPLED = 4
 _BLOCK_S, _HOP_S = 0.4, 0.1
 _QUADRO = 4  # front left and right, back left and right
@@ -25,12 +27,13 @@ _CHUNK = 1 << 16  # frames resampled at a time
 class Loudness(Measuring):
     """Measures of loudness; a channel alone counts as the left one. More than five channels are an error.
 
-    `loudness_lufs` (LUFS, -70 and below are -70; None for less than 0.4 s, the block of BS.1770) by pyloudnorm,
+    `loudness_lufs` (LUFS, -70 and below are -70; None for less than 0.4 s, the block of BS.1770, and below 4 kHz) by
+    pyloudnorm,
     `true_peak_dbtp` (dB below full scale of the true peak, -120 and below are -120) by soxr, as BS.1770 annex 2 has it.
     """
 
     kind = LOUDNESS
-    revision = 2
+    revision = 3
     packages = ("pyloudnorm", "soxr")
 
     def measure(self, samples: Samples, rate: int, row: Mapping[str, Any]) -> Measures:
@@ -39,12 +42,14 @@ class Loudness(Measuring):
 
 
 def integrated(samples: Samples, rate: int) -> float | None:
-    """Return the gated loudness in LUFS, at least -70; None if the segment is shorter than one block."""
-    if len(samples) < _BLOCK_S * rate:
+    """Return the gated loudness in LUFS, at least -70; None if the segment is shorter than one block, or the rate too
+    low for the filter. What is no number stays NaN, which no answer may hold: it is the engine's error.
+    """
+    if len(samples) < _BLOCK_S * rate or rate < LOWEST_HZ:
         return None
     level = _placed(_whole_blocks(samples, rate)) / full_scale(samples)
     loudness = float(pyloudnorm.Meter(rate).integrated_loudness(level))
-    return max(loudness, FLOOR_LUFS) if loudness == loudness else FLOOR_LUFS
+    return loudness if math.isnan(loudness) else max(loudness, FLOOR_LUFS)
 
 
 def _whole_blocks(samples: Samples, rate: int) -> Samples:

@@ -16,6 +16,7 @@ from resplice.io.costs import skipping
 from resplice.io.engines import ChainSpec, asked_of, check_end, unusable
 from resplice.io.judging import Prints, shard_key
 from resplice.io.ledger import Entry
+from resplice.io.measured import measured_by, measuring
 from resplice.io.models import digest, of_version
 from resplice.io.store import Store, mapped
 from resplice.io.work import Item
@@ -57,12 +58,16 @@ def deciders(spec: ChainSpec) -> Chain:
 def finished(context: Context, todo: Sequence[Item]) -> dict[str, Sidecar]:
     """Return the sidecars of the shards that the ledger of a run knows, by item.
 
-    UserError if there is none, or one that is not what its sidecar says: `validate` comes first.
+    UserError if there is none, one that is not what its sidecar says, or a video without an entry: `validate` comes
+    first.
     """
     known = [item for item in todo if any(entry and entry.outcome == "done" for entry in item.before)]
     command = f"first run `resplice validate --run-id {context.run.id}`"
     if not known:
         raise UserError(f"--rejudge: no engine has judged a video of run {context.run.id!r} here: {command}")
+    missing, count = sum(entry is None for item in todo for entry in item.before), sum(len(i.videos) for i in todo)
+    if missing:
+        raise UserError(f"--rejudge: {missing} of {count} videos are not judged yet: {command}")
     store = context.workspace.store
     found = {}
     for item, sidecar in zip(known, mapped(store, lambda item: _sidecar(store, shard_key(context, item)), known),
@@ -83,22 +88,15 @@ def _sidecar(store: Store, key: str) -> Sidecar | None:
     return sidecar if sidecars.digest(store, key) in said else None
 
 
-def measured_by(sidecar: Sidecar) -> dict[str, dict[str, Any]]:
-    """Return the settings of each engine whose measures a shard has; those of judging again measured nothing."""
-    chain: dict[str, Any] = sidecar["measured"] if "measured" in sidecar else sidecar["chain"]
-    return {name: dict(settings) for name, settings in chain["engines"]}
-
-
 def check_measures(spec: ChainSpec, sidecar: Sidecar) -> None:
     """Raise UserError if a setting that changes what is measured is not the one that a shard was measured with."""
-    before = measured_by(sidecar)
-    for name, settings in spec.engines:
-        for key, default in KINDS[name].measuring.items():
-            now, then = dict(settings).get(key, default), before.get(name, {}).get(key, default)
-            if name in before and now != then:
+    wanted = dict(map(measuring, spec.engines))
+    for name, before in map(measuring, measured_by(sidecar).engines):
+        for key, now in wanted.get(name, {}).items():
+            if now != before[key]:
                 raise UserError(
                     f"[validate.{name}] {key} = {now!r} changes what is measured; the stored measures were made with "
-                    f"{then!r}: set that, or judge anew by `resplice validate`"
+                    f"{before[key]!r}: set that, or judge anew by `resplice validate`"
                 )
 
 

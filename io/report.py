@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from resplice.io import costs, ledger, refusals, runs, runstate, shards
+from resplice.io import costs, labels, ledger, refusals, runs, runstate, shards
 from resplice.io.context import Context
 from resplice.io.gather import gathered
 from resplice.io.refusals import Refused
@@ -43,10 +43,16 @@ def facts(context: Context, seconds: dict[str, float]) -> dict[str, Any]:
         "changes": _changes(context, work, coverage, flow) if coverage and flow is not None else None,
         "hours": _hours(context, work, plan) if plan else None,
         "results": _results(context, work),
-        "calibration": runstate.document(context, "validate", "calibration.json"),
+        "calibration": _calibration(context),
         "refused": sum(len(runstate.refused(context, name)) for name in STAGES),
         "time": {"at": provenance.now(), **time_spent(context, seconds)},
     }
+
+
+def _calibration(context: Context) -> dict[str, Any] | None:
+    """Return what `calibrate` found, and whether the run was judged again since."""
+    found = runstate.document(context, "validate", "calibration.json")
+    return {**found, "former": found.get("judged") != labels.judged(context)} if found else None
 
 
 def refused(context: Context, most: int) -> list[Refused]:

@@ -10,7 +10,7 @@ import pyarrow as pa
 from resplice.io import shards
 from resplice.io.store import Store
 from resplice.transforms.records import Segment
-from resplice.transforms.signal import MEASURES
+from resplice.transforms.signal import MEASURES, WHOLE
 
 BASE: dict[str, pa.DataType] = {
     "video_id": pa.string(),
@@ -26,13 +26,18 @@ BASE: dict[str, pa.DataType] = {
     "detail": pa.string(),
     "engine_versions": pa.list_(pa.string()),
 }
-_WHOLE = frozenset({"sample_rate", "channels", "chars"})
+EXACT = 1 << 53
+"""Whole numbers up to this one are the same as float64."""
 
 
 def encode(rows: Sequence[Mapping[str, Any]], id_type: str, metadata: Mapping[str, str]) -> bytes:
-    """Return result rows as parquet bytes: the base columns, the signal measures, then further ones by name."""
+    """Return result rows as parquet bytes: the base columns, the signal measures, then further ones by name.
+
+    Further numbers are float64, whole ones, too, so that a column has one type in all shards; what is a number in one
+    row and a bool or a string in another is a string.
+    """
     kinds = {**BASE, "row_id": pa.int64() if id_type == "int64" else pa.string()}
-    kinds |= {name: _measure_type(name) for name in MEASURES}
+    kinds |= {name: measure_type(name) for name in MEASURES}
     for name in sorted({name for row in rows for name in row} - kinds.keys()):
         kinds[name] = _type_of(row.get(name) for row in rows)
     columns = [pa.array([_as(row.get(name), kind) for row in rows], kind) for name, kind in kinds.items()]
@@ -50,19 +55,30 @@ def read(store: Store, key: str) -> list[dict[str, Any]]:
     return [{name: value for name, value in row.items() if value is not None or name in BASE} for row in rows]
 
 
-def _measure_type(name: str) -> pa.DataType:
+def same(row: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Return whether two rows tell the same, one of them perhaps as a shard gave it back."""
+    return row.keys() == other.keys() and all(
+        value == other[name] or _text(value) == _text(other[name]) for name, value in row.items()
+    )
+
+
+def measure_type(name: str) -> pa.DataType:
+    """Return the type of the column of a measure of `signal`."""
     if name == "pcm_md5":
         return pa.string()
-    return pa.int64() if name in _WHOLE else pa.float64()
+    return pa.int64() if name in WHOLE else pa.float64()
 
 
 def _type_of(values: Iterable[Any]) -> pa.DataType:
-    kinds = {type(value) for value in values if value is not None}
+    there = [value for value in values if value is not None]
+    kinds = {type(value) for value in there}
     if kinds <= {bool}:
         return pa.bool_()
-    if kinds <= {int}:
-        return pa.int64()
-    return pa.float64() if kinds <= {int, float} else pa.string()
+    if not kinds <= {int, float}:
+        return pa.string()
+    if all(isinstance(value, float) or abs(value) <= EXACT for value in there):
+        return pa.float64()
+    return pa.int64() if kinds == {int} else pa.string()
 
 
 def _as(value: Any, kind: pa.DataType) -> Any:
@@ -70,4 +86,8 @@ def _as(value: Any, kind: pa.DataType) -> Any:
         return None
     if kind == pa.float64():
         return float(value)
-    return str(value) if kind == pa.string() else value
+    return _text(value) if kind == pa.string() else value
+
+
+def _text(value: Any) -> str:
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)

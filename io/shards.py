@@ -168,7 +168,10 @@ def promote(array: pa.ChunkedArray, kind: pa.DataType, what: str) -> pa.ChunkedA
     if have == kind:
         return array
     if pa.types.is_null(have) or _widens(have, kind):
-        return array.cast(kind)
+        try:
+            return array.cast(kind)
+        except pa.ArrowInvalid as error:  # whole numbers that the wider type does not tell apart
+            raise Damage("parquet_type", f"{what} is {have}, expected {kind}: {_first_line(error)}") from None
     raise Damage("parquet_type", f"{what} is {have}, expected {kind}")
 
 
@@ -181,6 +184,8 @@ def _widens(have: pa.DataType, kind: pa.DataType) -> bool:
         return bool(have.value_type == kind.value_type or _widens(have.value_type, kind.value_type))
     if pa.types.is_integer(have) and pa.types.is_integer(kind):
         return bool(have.bit_width <= kind.bit_width and pa.types.is_signed_integer(have))
+    if pa.types.is_integer(have) and pa.types.is_float64(kind):
+        return True
     if pa.types.is_floating(have) and pa.types.is_floating(kind):
         return bool(have.bit_width <= kind.bit_width)
     return all(is_text)

@@ -20,7 +20,7 @@ import pyarrow.dataset as ds
 
 from resplice.io import conditional, documents, shards
 from resplice.io.sidecars import hashed
-from resplice.io.store import Head, Place, Store
+from resplice.io.store import Head, Place, Store, mapped
 from resplice.transforms import provenance
 from resplice.transforms.records import Damage, Exit, UserError
 from resplice.transforms.replace import HISTORY, Shard, Snapshot, as_found, live_shards
@@ -189,11 +189,12 @@ def unified(schemas: Mapping[str, pa.Schema]) -> pa.Schema:
     for source, schema in schemas.items():
         for field in schema:
             have, where = kinds.get(field.name, (pa.null(), ""))
-            wider = next((kind for kind in (have, field.type) if _holds(kind, have) and _holds(kind, field.type)), None)
+            choice = (have, field.type, pa.float64())
+            wider = next((kind for kind in choice if _holds(kind, have) and _holds(kind, field.type)), None)
             if wider is None:
                 raise UserError(
-                    f"parquet_type: column {field.name!r} is {have} in {where} and {field.type} in {source}: "
-                    "mend the historical shard"
+                    f"parquet_type: column {field.name!r} is {have} in {where} and {field.type} in {source}: mend the "
+                    "historical shard, or whatever measures in two kinds of values, and validate again"
                 )
             kinds[field.name] = (wider, where if wider == have else source)
     return pa.schema([(name, kind) for name, (kind, _) in kinds.items()])
@@ -208,15 +209,42 @@ def _holds(kind: pa.DataType, other: pa.DataType) -> bool:
 
 
 def widened(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """Return a table with the columns of a schema that `unified` made; those it has not are null."""
+    """Return a table with the columns of a schema that `unified` made; those it has not are null.
+
+    UserError for a whole number beyond 2**53 in a column that has fractions elsewhere.
+    """
     there = set(table.column_names)
     columns = [
-        shards.promote(table.column(field.name), field.type, field.name)
-        if field.name in there
-        else pa.nulls(len(table), field.type)
+        _promoted(table.column(field.name), field) if field.name in there else pa.nulls(len(table), field.type)
         for field in schema
     ]
     return pa.table(columns, schema=schema)
+
+
+def _promoted(column: pa.ChunkedArray, field: pa.Field) -> pa.ChunkedArray:
+    try:
+        return shards.promote(column, field.type, f"column {field.name!r}")
+    except Damage as damage:
+        raise UserError(f"{damage}: mend the shard that has it") from None
+
+
+def check_columns(workspace: Store, snapshot: Snapshot) -> None:
+    """Raise UserError if a column of a shard that the run of a snapshot brings cannot be read together with that of
+    another shard. Historical shards that differ among themselves did so before it: `export` names them.
+    """
+    named: dict[tuple[bool, pa.Schema], str] = {}
+    for shard, schema in mapped(workspace, lambda shard: (shard, _schema(workspace, shard.key)), snapshot.shards):
+        where = f"{shard.source} of run {shard.run_id}" if shard.run_id else shard.source
+        named.setdefault((shard.run_id == snapshot.run_id, schema), where)
+    brought = {where: schema for (own, schema), where in named.items() if own}
+    unified(brought)
+    for (own, schema), where in named.items():
+        if not own:
+            unified({**brought, where: schema})
+
+
+def _schema(store: Store, key: str) -> pa.Schema:
+    return shards.open_file(store, key, own=True).schema_arrow.remove_metadata()
 
 
 def live(workspace: Store, validation: Store, status_column: str = "status") -> list[Shard]:

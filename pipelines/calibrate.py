@@ -45,7 +45,7 @@ def run(args: Any, resolved: Resolved, beam_argv: Sequence[str]) -> int:
             f"{args.labels}: none of its {len(named)} segments has a result in run {context.run.id!r}: stem is "
             "the name that `resplice inspect VIDEO` shows, e.g. talk_split0"
         )
-    facts = {"labels": len(named), **calibrated(chain, labelled, args.precision)}
+    facts = {"labels": len(named), "judged": labels.judged(context), **calibrated(chain, labelled, args.precision)}
     _tell(facts, len(named), [why for _, why in named.values()])
     if not args.dry_run:
         refusals.put(context.workspace.store, f"{context.stage('validate')}/{NAME}", provenance.document(facts))

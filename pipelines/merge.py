@@ -72,6 +72,7 @@ def merge(session: Session) -> None:
         if (snapshot.shards, snapshot.videos) == (latest.shards, latest.videos):
             snapshot = latest
             break
+        _check_columns(context, snapshot)
         if snapshots.publish(workspace, snapshot):
             break
         session.note(f"merge: another process published snapshot {snapshot.number} meanwhile; going on from that")
@@ -203,6 +204,15 @@ def _check_conflicts(context: Context, latest: Snapshot, videos: Sequence[Planne
             f"snapshot {first.snapshot}; run {context.run.id} was planned from snapshot {base}: start a new run",
             Exit.CONFLICT,
         )
+
+
+def _check_columns(context: Context, snapshot: Snapshot) -> None:
+    """Raise UserError if nobody could read the snapshot as a whole."""
+    try:
+        snapshots.check_columns(context.workspace.store, snapshot)
+    except UserError:
+        garbage.withdraw(context.workspace.store, context.run.id)
+        raise
 
 
 def new_shards(context: Context, todo: Sequence[Item]) -> list[Shard]:

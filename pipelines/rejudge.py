@@ -7,7 +7,7 @@ publishes the verdicts as a new snapshot.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,9 +17,10 @@ from resplice.io import engines as installed
 from resplice.io import rejudging, shards, sidecars
 from resplice.io.context import Context
 from resplice.io.engines import ChainSpec
+from resplice.io.judging import refused_in
 from resplice.io.progress import by_marks, marked
 from resplice.io.store import mapped
-from resplice.io.work import Item, listed
+from resplice.io.work import Item, listed, planned_ids
 from resplice.pipelines import checks, launch, validate
 from resplice.pipelines.keys import nearest
 from resplice.pipelines.launch import Session
@@ -30,6 +31,7 @@ from resplice.transforms.kinds import KINDS
 from resplice.transforms.records import Exit, UserError
 
 MOST_VALUES = 1000
+_DIGITS = 10  # of a step that count: 0.1 + 0.1 + 0.1 is 0.3
 
 
 @launch.stage("validate")
@@ -79,24 +81,34 @@ def sweep(context: Context, asked: str) -> int:
             rejudging.check_measures(spec, sidecar)
     chain = rejudging.deciders(spec)
     engine, setting, values = _asked(asked, chain)
-    counts, measure, measured, rows_ = {value: [0, 0, 0, 0] for value in values}, _measure(setting), 0, 0
+    counts, measure, measured, rows_ = [[0, 0, 0, 0] for _ in values], _measure(setting), 0, 0
+    videos: set[str] = set()
     for shard in mapped(store, lambda key: Shard(shards.open_file(store, key).read()), keys):
         rows_ += shard.count
         measured += int(np.isfinite(shard.floats(measure)).sum())
-        for value in values:
-            _count(counts[value], shard, _with(chain, engine, setting, value), setting)
+        videos.update(shard.table.column("video_id").unique().to_pylist())
+        for number, value in enumerate(values):
+            _count(counts[number], shard, _with(chain, engine, setting, value), setting)
     if not measured:
         raise UserError(
             f"--sweep: no segment of this run was measured by {engine}: run `resplice validate --run-id "
             f"{context.run.id}` with it first"
         )
+    _tell_missing(context, videos)
     now = dict(chain)[engine].thresholds[setting]
     print(f"[validate.{engine}] {setting}, in force {now:g}: segments of run {context.run.id} by value")
     if measured < rows_:
         print(f"{measured:,} of {rows_:,} segments have {measure}")
-    rows = [(f"{value:g}", *map(str, numbers)) for value, numbers in counts.items()]
+    rows = [(f"{value:.10g}", *map(str, numbers)) for value, numbers in zip(values, counts, strict=True)]
     table((setting, "failed", "for this reason", "passed", "error"), rows)
     return Exit.DONE
+
+
+def _tell_missing(context: Context, videos: Collection[str]) -> None:
+    """Say how many videos have no results yet, of those that nothing refused."""
+    wanted = set(planned_ids(context)).difference(refused_in(context, "repair", "validate"))
+    if missing := len(wanted.difference(videos)):
+        print(f"{missing:,} of {len(wanted):,} videos of this run are not judged yet")
 
 
 def _count(counts: list[int], shard: Shard, chain: Chain, setting: str) -> None:
@@ -146,9 +158,10 @@ def _values(text: str, span: str) -> list[float]:
         low, high, step = map(float, span.split(":"))
     except ValueError:
         raise UserError(f"--sweep {text}: give THRESHOLD=FROM:TO:STEP, three numbers, e.g. rate_low=1:10:1") from None
-    if not (step > 0 and low <= high and math.isfinite(high - low)):
-        raise UserError(f"--sweep {text}: FROM is at most TO, and STEP above 0")
-    count = math.floor((high - low) / step + 1e-9) + 1
-    if count > MOST_VALUES:
-        raise UserError(f"--sweep {text}: {count} values, {MOST_VALUES} are allowed: give a larger STEP")
-    return [round(low + number * step, 10) for number in range(count)]
+    if not (0 < step < math.inf and low <= high and math.isfinite(high - low)):
+        raise UserError(f"--sweep {text}: FROM is at most TO, and STEP above 0 and finite")
+    steps = (high - low) / step + 1e-9
+    if steps >= MOST_VALUES:
+        raise UserError(f"--sweep {text}: {steps + 1:.0f} values, {MOST_VALUES} are allowed: give a larger STEP")
+    places = _DIGITS - math.floor(math.log10(step))
+    return [round(low + number * step, places) for number in range(math.floor(steps) + 1)]

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from resplice.io import results
-from resplice.transforms.again import again, with_video_reasons
+from resplice.transforms.again import again, alone, is_ambiguous, with_video_reasons
 from resplice.transforms.again_columns import Shard, judged, written
 from resplice.transforms.kinds import KINDS
 from resplice.transforms.rules import Decider
@@ -174,6 +174,29 @@ def test_a_row_whose_first_engine_raised_keeps_what_was_told_of_it() -> None:
     assert by_column(rows, asked) == by_row(rows, asked) == table(rows).to_pylist()
     other = by_column(rows, chain("snr", "signal", too_quiet_dbfs=-70.0))
     assert [one["detail"] for one in other] == [told["detail"], "snr: not measured", "snr: not measured"]
+
+
+OTHERS_SAY = [
+    ("passed", ["a_note"], [], ("passed", ["a_note"])),
+    ("passed", ["a_note"], ["duplicate_audio"], ("failed", ["a_note", "duplicate_audio"])),
+    ("passed", [], ["duplicate_audio"], ("failed", ["duplicate_audio"])),
+    ("failed", ["duplicate_audio"], [], ("failed", ["duplicate_audio"])),
+    ("failed", ["duplicate_audio"], ["duplicate_audio"], ("failed", ["duplicate_audio"])),
+    ("failed", [], [], ("failed", [])),
+    ("error", ["engine_failed"], ["shifted_transcripts"], ("error", ["engine_failed", "shifted_transcripts"])),
+]
+
+
+@pytest.mark.parametrize(("status", "reasons", "found", "verdict"), OTHERS_SAY)
+def test_neighbours_change_the_verdict_of_an_engine_of_others_by_what_they_show_alone(
+    status: str, reasons: list[str], found: list[str], verdict: tuple[str, list[str]]
+) -> None:
+    said = row("v", 1, status=status, reasons=reasons, engine="foreign")
+    told = with_video_reasons(said, found)
+    assert (told["status"], told["reasons"]) == verdict
+    assert is_ambiguous(told) or (status != "passed" and not found) or alone(told) == said
+    ours = with_video_reasons({**said, "engine": "signal", "reasons": [], "status": "passed"}, found)
+    assert not is_ambiguous(ours) and (alone(ours)["status"], alone(ours)["reasons"]) == ("passed", [])
 
 
 def test_what_no_engine_measured_keeps_its_verdict() -> None:

@@ -196,7 +196,7 @@ def test_a_jar_that_is_not_given_is_in_beams_cache_or_can_be_downloaded(
     look: Look, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(JavaJarServer, "JAR_CACHE", str(tmp_path))
-    for status, state in ((200, State.OK), (404, State.WARNING)):
+    for status, state in ((200, State.OK), (404, State.FAILED)):
         with answering(status, b"") as address:
             monkeypatch.setattr(JavaJarServer, "MAVEN_CENTRAL_REPOSITORY", f"http://{address}")
             [finding] = look("job server", "--runner=FlinkRunner", "--flink_version=1.19")
@@ -317,7 +317,7 @@ def test_prism_must_run_or_be_one_that_can_be_downloaded(
     [finding] = look("prism", "--runner=PrismRunner", f"--prism_location={tmp_path / 'none'}")
     assert finding.state == State.FAILED and "there is no file" in finding.found
     monkeypatch.setattr(PrismJobServer, "BIN_CACHE", str(tmp_path))
-    for status, state in ((200, State.OK), (404, State.WARNING)):
+    for status, state in ((200, State.OK), (404, State.FAILED)):
         with answering(status, b"") as address:
             [finding] = look("prism", "--runner=PrismRunner", f"--prism_location=http://{address}/prism.zip")
         assert finding.state == state
@@ -348,7 +348,7 @@ def test_the_command_ends_with_2_if_the_cluster_is_not_there(
     assert main(["doctor", config, *tokens, "--json"]) == 2
     report = json.loads(capsys.readouterr().out)
     failed = [finding["check"] for finding in report["checks"] if finding["state"] == "failed"]
-    assert "flink" in failed and set(failed) <= {"flink", "java"}
+    assert "flink" in failed and set(failed) <= {"flink", "java", "job server"}
     assert main(["doctor", config, "--runner=PrismRunner", "--prism_location=/dev/null", "--json"]) == 2
     report = json.loads(capsys.readouterr().out)
     assert [finding["check"] for finding in report["checks"] if finding["state"] == "failed"] == ["prism"]

@@ -113,6 +113,8 @@ def test_engines_judge_again_after_the_results_of_others(repaired: Corpus, tmp_p
         ({"video_id": ["v"], "segment_file": ["a"]}, "no column 'status'"),
         ({"video_id": [1], "segment_file": ["a"], "status": ["passed"]}, "expected string"),
         ({"video_id": ["v"], "segment_file": ["a"], "status": ["good"]}, "'good'"),
+        ({"video_id": ["v"], "segment_file": ["a"], "status": ["passed"], "chars": [0.5]}, "give your measure another"),
+        ({"video_id": ["v"], "segment_file": ["a"], "status": ["passed"], "rms_dbfs": ["-3"]}, "'rms_dbfs' is string"),
     ],
 )
 def test_shards_that_are_none_are_an_error_before_anything_counts(

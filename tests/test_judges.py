@@ -110,6 +110,15 @@ def test_silence_is_minus_70_and_less_than_a_block_has_no_loudness() -> None:
     assert loudness(np.zeros((0, 1), np.int16))["true_peak_dbtp"] == -120.0
 
 
+@pytest.mark.parametrize(("rate", "known"), [(50, False), (2000, False), (3999, False), (4000, True), (8000, True)])
+def test_a_rate_that_the_filter_does_not_reach_has_no_loudness_and_is_left_to_others(rate: int, known: bool) -> None:
+    samples = pcm(tone(-20, 2, rate / 10, rate))
+    status, reasons, measures = Loudness().judge(samples, rate, {})
+    assert (status, reasons) == ("passed" if known else "unsure", [])
+    found = measures["loudness_lufs"]
+    assert found == pytest.approx(-23, abs=1) if known else found is None
+
+
 def test_24_bits_read_as_16() -> None:
     signal = tone(-23, 2)
     wide = np.round(signal[:, None] * (2**23 - 1)).astype(np.int32) << 8

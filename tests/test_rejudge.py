@@ -243,6 +243,54 @@ def test_a_sweep_over_what_was_not_measured_is_told(again: Corpus, capsys: pytes
     assert 0 < count < total and f"{count} of {total} segments have snr_db" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("sweep", "values"),
+    [
+        ("clipped_ratio=1e-11:3e-11:1e-11", [1e-11, 2e-11, 3e-11]),
+        ("silent_dbfs=-0.3:0.1:0.1", [-0.3, -0.2, -0.1, 0, 0.1]),
+    ],
+)
+def test_every_value_of_a_sweep_is_a_line_of_its_own(
+    recovered: Corpus, capsys: pytest.CaptureFixture[str], sweep: str, values: list[float]
+) -> None:
+    assert recovered("validate", f"--sweep={sweep}") == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [float(line[0]) for line in lines if len(line) == 5 and line[0][-1].isdigit()] == values
+
+
+def test_of_a_run_that_is_not_judged_whole_nothing_is_decided_again(
+    planned: Planned, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    corpus, wave = planned(), tmp_path / "wave.txt"
+    for videos in ("collapsed-splits\n", "collapsed-splits\nmany-splits\n"):
+        wave.write_text(videos)
+        assert corpus("plan", f"--videos={wave}") == corpus("repair") == 0
+        if not corpus.path("validate").exists():
+            assert corpus("validate") == 0
+    before = shards(corpus)
+    assert corpus("validate", "--rejudge", NEW) == 2
+    assert "--rejudge: 1 of 2 videos are not judged yet: first run `resplice validate" in capsys.readouterr().err
+    assert shards(corpus) == before
+    assert corpus("validate", "--sweep=rate_low=1:2:1") == 0
+    assert "1 of 2 videos of this run are not judged yet" in capsys.readouterr().out
+
+
+def test_what_measured_is_known_as_long_as_its_measures_are(again: Corpus, capsys: pytest.CaptureFixture[str]) -> None:
+    both, other = '--set=validate.engines=["signal", "vad"]', "--set=validate.vad.speech=0.9"
+    fewer = (NEW, "--set=validate.signal.margin_rate_low=0.3")
+    assert again("validate", *MARGIN, both) == 0
+    assert again("validate", "--rejudge", *fewer) == 0
+    errors = sum(row["status"] == "error" for row in again.results())
+    assert again("validate", *fewer) == 0
+    kept = [row for row in again.results() if row.get("speech_ratio") is not None]
+    assert errors and kept
+    capsys.readouterr()
+    assert again("validate", "--rejudge", *MARGIN, both, other) == 2
+    assert "speech = 0.9 changes what is measured; the stored measures were made with 0.5" in capsys.readouterr().err
+    assert again("validate", "--rejudge", *MARGIN, both) == 0
+    assert again("validate", *MARGIN, both, other) == again("validate", "--rejudge", *MARGIN, both, other) == 0
+
+
 def test_a_chain_of_missing_engines_alone_is_told(
     again: Corpus, without_pyloudnorm: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -263,6 +311,8 @@ def test_a_chain_that_passes_nothing_is_told(recovered: Corpus, capsys: pytest.C
         ("rate_low=1:2", "give THRESHOLD=FROM:TO:STEP"),
         ("rate_low=2:1:1", "FROM is at most TO"),
         ("rate_low=1:2:0", "STEP above 0"),
+        ("rate_low=1:5:inf", "STEP above 0 and finite"),
+        ("rate_low=1:1e308:1e-300", "1000 are allowed"),
         ("rate_low=0:1:1e-9", "1000 are allowed"),
     ],
 )
@@ -301,8 +351,11 @@ def test_calibrate_finds_the_threshold_that_the_labels_were_made_with(
     assert (best["precision"], best["recall"], best["flagged"]) == (1.0, 1.0, count)
     html = again.path("report.html").read_text("utf-8")
     assert html.count('<path class="curve precision"') >= 1 and "precision 1:" in html
+    assert "of former verdicts" not in html
     assert again("validate", "--rejudge", f"--set=validate.signal.rate_low={best['threshold']}") == 0
     assert sum("rate_low" in row["reasons"] for row in again.results()) == count
+    assert report(again)["calibration"]["former"]
+    assert "all of this is of former verdicts and thresholds" in again.path("report.html").read_text("utf-8")
 
 
 def test_calibrate_counts_reasons_without_a_threshold_of_their_own_as_judged(

@@ -69,7 +69,7 @@ def test_java_is_needed_only_for_a_job_server_that_the_command_starts(given: Tar
         (runners.jar("x.jar", ""), State.FAILED, "(none)"),
         (runners.download("prism", "u", "/cache/p.zip", "", "--o"), State.OK, "downloaded by Beam before"),
         (runners.download("prism", "u", "", "", "--o"), State.OK, "when a job is submitted"),
-        (runners.download("prism", "u", "", "404 Not Found", "--o"), State.WARNING, "--o=FILE"),
+        (runners.download("prism", "u", "", "404 Not Found", "--o"), State.FAILED, "--o=FILE"),
         (runners.flink("m", 2, "1.19.3", "1.19", KNOWN), State.OK, "Flink 1.19.3, 2 task managers"),
         (runners.flink("m", 2, "1.19.3", "2.2", KNOWN), State.FAILED, "give --flink_version=1.19"),
         (runners.flink("m", 2, "1.17.2", "2.2", KNOWN), State.FAILED, "this Beam knows 1.19, 1.20, 2.0, 2.1, 2.2"),

@@ -43,15 +43,14 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     yield corpus
 
 
-def merge(root: Path, run_id: str, video: str, segments: list[str]) -> Snapshot:
+def merge(root: Path, run_id: str, video: str, segments: list[str], **measures: list[object]) -> Snapshot:
     """Publish what a merge of one video would, without its pipeline."""
     workspace, validation = LocalStore(str(root / "workspace")), LocalStore(str(root / "validation"))
     path = root / "workspace" / "runs" / run_id / "shard.parquet"
     path.parent.mkdir(parents=True)
     status = ["passed"] * len(segments)
-    pq.write_table(
-        pa.table({"video_id": [video] * len(segments), "segment_file": segments, "status": status}), path
-    )  # fmt: skip
+    columns = {"video_id": [video] * len(segments), "segment_file": segments, "status": status, **measures}
+    pq.write_table(pa.table(columns), path)
     key, sha = owned(workspace, f"runs/{run_id}/shard.parquet", ".parquet")
     latest = snapshots.latest(workspace)
     live = [
@@ -62,6 +61,7 @@ def merge(root: Path, run_id: str, video: str, segments: list[str]) -> Snapshot:
     parent = snapshots.digest_of(workspace, latest.number)
     drops = {shard.key: [video] for shard in live}
     snapshot = merged(latest, live, new, drops, {video: None}, run_id, parent)
+    snapshots.check_columns(workspace, snapshot)
     assert snapshots.publish(workspace, snapshot)
     return snapshot
 
@@ -442,6 +442,21 @@ def test_export_has_a_file_for_each_shard_with_rows_and_the_columns_of_all(publi
     metadata = [pq.read_metadata(part).metadata for part in sorted(out.iterdir())]
     assert [m[b"run_id"] for m in metadata] == [b"", b"r1"]
     assert all(b"code_version" in m and b"settings_sha256" in m for m in metadata)
+
+
+def test_whole_numbers_beside_fractions_are_read_as_fractions(root: Path) -> None:
+    merge(root, "r1", "a", ["x", "y"], score=[0.5, None])
+    table = snapshots.dataset(str(root / "workspace")).to_table()
+    assert sorted(table["score"].drop_null().to_pylist()) == [0.5, 3.0]
+
+
+def test_results_that_nobody_could_read_with_the_others_are_not_published(root: Path) -> None:
+    with pytest.raises(UserError, match=r"'score' is string in runs/r1/.* of run r1 and int64 in one.parquet"):
+        merge(root, "r1", "a", ["x"], score=["n/a"])
+    merge(root, "r2", "a", ["x"], flag=[1])
+    with pytest.raises(UserError, match=r"'flag' is bool in runs/r3/.* of run r3 and int64 in runs/r2/.* of run r2"):
+        merge(root, "r3", "a", ["x"], flag=[True])
+    assert snapshots.latest(LocalStore(str(root / "workspace"))).number == 1
 
 
 def test_export_is_the_same_bytes_every_time(published: Path, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from resplice.transforms.kinds import SIGNAL
+from resplice.transforms.kinds import KINDS, SIGNAL
 from resplice.transforms.records import Reason
 from resplice.transforms.rules import FAILED, UNSURE, Decider
 from resplice.transforms.settings import SignalThresholds
@@ -28,9 +28,9 @@ def again(rows: Sequence[Row], chain: Chain) -> list[Row]:
     now and did not then has no measures: the next one is asked, and if none decides, the segment is an error. Where it
     comes out as before all the same, the row keeps what was told of that engine (it raised), and the attempts.
     """
-    decided = [_decided(row, chain) for row in rows]
+    decided = [alone(_decided(row, chain)) for row in rows]
     if SIGNAL.name not in dict(chain):
-        return [with_video_reasons(row, ()) for row in decided]
+        return decided
     iqr = dict(chain)[SIGNAL.name].thresholds["duration_outlier_iqr"]
     measured = [row if row.get("pcm_md5") is not None else None for row in rows]
     found = video_reasons(measured, SignalThresholds(duration_outlier_iqr=iqr))
@@ -38,13 +38,22 @@ def again(rows: Sequence[Row], chain: Chain) -> list[Row]:
 
 
 def with_video_reasons(row: Row, found: Sequence[str]) -> Row:
-    """Return a row with what only its neighbours show in place of what they showed before, and the status it gives."""
+    """Return a row that stands for itself with what only its neighbours show, and the status that this gives."""
+    reasons = [*row["reasons"], *(reason for reason in found if reason not in row["reasons"])]
+    return {**row, "reasons": reasons, "status": FAILED if row["status"] == "passed" and found else row["status"]}
+
+
+def alone(row: Row) -> Row:
+    """Return a row without what only its neighbours showed: what failed for them alone passed by itself."""
     own = [reason for reason in row["reasons"] if reason not in VIDEO_REASONS]
-    status = row["status"]
-    if status == FAILED and not own and row["reasons"]:
-        status = "passed"
-    reasons = [*own, *found]
-    return {**row, "reasons": reasons, "status": FAILED if status == "passed" and reasons else status}
+    if own == row["reasons"]:
+        return row
+    return {**row, "reasons": own, "status": "passed" if row["status"] == FAILED and not own else row["status"]}
+
+
+def is_ambiguous(row: Row) -> bool:
+    """Return whether `alone` would guess: an engine of others may give the reasons of neighbours, or pass with some."""
+    return row["engine"] not in KINDS and not VIDEO_REASONS.isdisjoint(row["reasons"])
 
 
 def asked(row: Mapping[str, Any]) -> set[str]:
@@ -83,7 +92,7 @@ def _decided(row: Row, chain: Chain) -> Row:
 
 def _as_before(row: Row, new: Row, undecided: Sequence[str]) -> Row:
     """Return a row with its new verdict; with the former one whole if it is the same but for an engine not measured."""
-    former = with_video_reasons(row, ())
+    former = alone(row)
     same = all(former[key] == new[key] for key in ("status", "engine"))
     if same and sorted(former["reasons"]) == sorted(new["reasons"]) and any(map(_not_measured, undecided)):
         return {**row, "status": new["status"], "reasons": new["reasons"]}

@@ -14,6 +14,7 @@ _TEXT = (
     "and the one that fails most at the wanted precision. Lines as judged are of the stored verdicts, whatever the "
     "thresholds in force now; no threshold over one measure could be suggested there."
 )
+FORMER = " The run was judged again since: all of this is of former verdicts and thresholds until `calibrate` runs."
 
 
 def section(facts: Mapping[str, Any] | None) -> Section:
@@ -22,7 +23,7 @@ def section(facts: Mapping[str, Any] | None) -> Section:
         return Section("calibration", "", "", [])
     blocks: list[Block] = [_listing(facts)]
     blocks += [_curves(rule, facts["wanted_precision"]) for rule in facts["rules"] if _tells(rule)]
-    return Section("calibration", "Calibration", _TEXT, blocks)
+    return Section("calibration", "Calibration", _TEXT + (FORMER if facts.get("former") else ""), blocks)
 
 
 def _tells(rule: Mapping[str, Any]) -> bool:

@@ -85,7 +85,7 @@ def download(check: str, url: str, cached: str, why_not: str, option: str) -> Fi
         return Finding(check, State.OK, f"{cached}, downloaded by Beam before")
     if not why_not:
         return Finding(check, State.OK, f"Beam downloads it when a job is submitted: {url}")
-    return Finding(check, State.WARNING, f"Beam has none yet, and cannot download it from here: {url}: {why_not}",
+    return Finding(check, State.FAILED, f"Beam has none yet, and cannot download it from here: {url}: {why_not}",
                    f"download it where that can be reached, and give {option}=FILE")  # fmt: skip
 
 

@@ -28,6 +28,8 @@ MEASURES = (
     "unique_word_ratio",
     "pcm_md5",
 )
+WHOLE = frozenset({"sample_rate", "channels", "chars"})
+"""The measures that are whole numbers; the others are numbers, but for `pcm_md5`, a string."""
 _BLOCK = 1 << 17  # values held as float64 at a time: 1 MB, whatever the length of the segment
 
 
