@@ -18,8 +18,9 @@ COLUMNS = (  # of a validate shard: no measure may take their place
 )
 _WHOLE_TO = 1 << 53
 """Numbers are stored as float64, which tells whole ones apart up to here."""
-_OURS = {**dict.fromkeys(MEASURES, float), **{rule.measure: float for kind in KINDS.values() for rule in kind.rules},
+OURS = {**dict.fromkeys(MEASURES, float), **{rule.measure: float for kind in KINDS.values() for rule in kind.rules},
          **dict.fromkeys(WHOLE, int), "pcm_md5": str}  # fmt: skip
+"""The measures of this package, each with the type of its values."""
 _EXPECTED = {float: "a number", int: "a whole number", str: "a string"}
 
 
@@ -42,8 +43,8 @@ def _check_measure(key: Any, value: Any) -> None:
         raise ValueError(f"measure {key!r}: a name is a string, and none of {', '.join(COLUMNS)}")
     if not isinstance(value, int | float | str | None):
         raise ValueError(f"measure {key} is a {type(value).__name__}; int, float, str, bool or None is expected")
-    if value is not None and not _fits(value, _OURS.get(key)):
-        raise ValueError(f"measure {key} is {value!r}; {_EXPECTED[_OURS[key]]} is expected, as resplice measures it")
+    if value is not None and not _fits(value, OURS.get(key)):
+        raise ValueError(f"measure {key} is {value!r}; {_EXPECTED[OURS[key]]} is expected, as resplice measures it")
     if isinstance(value, str):
         value.encode()
     elif value is not None and not (math.isfinite(value) and (isinstance(value, float) or abs(value) <= _WHOLE_TO)):

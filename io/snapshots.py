@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import IO
@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
-from resplice.io import conditional, documents, shards
+from resplice.io import answers, conditional, documents, results, shards
 from resplice.io.sidecars import hashed
 from resplice.io.store import Head, Place, Store, mapped
 from resplice.transforms import provenance
@@ -228,19 +228,30 @@ def _promoted(column: pa.ChunkedArray, field: pa.Field) -> pa.ChunkedArray:
         raise UserError(f"{damage}: mend the shard that has it") from None
 
 
+_OURS = results.BASE.keys() | answers.OURS.keys()
+
+
 def check_columns(workspace: Store, snapshot: Snapshot) -> None:
-    """Raise UserError if a column of a shard that the run of a snapshot brings cannot be read together with that of
-    another shard. Historical shards that differ among themselves did so before it: `export` names them.
+    """Raise UserError if a column that somebody's engine or file brought with the run of a snapshot cannot be read
+    together with that of another shard.
+
+    Other shards are opened only where there is such a column: those of our own have one type.
     """
-    named: dict[tuple[bool, pa.Schema], str] = {}
-    for shard, schema in mapped(workspace, lambda shard: (shard, _schema(workspace, shard.key)), snapshot.shards):
-        where = f"{shard.source} of run {shard.run_id}" if shard.run_id else shard.source
-        named.setdefault((shard.run_id == snapshot.run_id, schema), where)
-    brought = {where: schema for (own, schema), where in named.items() if own}
+    brought = _schemas(workspace, [shard for shard in snapshot.shards if shard.run_id == snapshot.run_id])
     unified(brought)
-    for (own, schema), where in named.items():
-        if not own:
+    if strange := {name for schema in brought.values() for name in schema.names} - _OURS:
+        others = _schemas(workspace, [shard for shard in snapshot.shards if shard.run_id != snapshot.run_id], strange)
+        for where, schema in others.items():
             unified({**brought, where: schema})
+
+
+def _schemas(store: Store, among: Sequence[Shard], names: Collection[str] | None = None) -> dict[str, pa.Schema]:
+    """Return the distinct schemas of shards by one that has it, of some columns only if they are named."""
+    found: dict[pa.Schema, str] = {}
+    for shard, schema in mapped(store, lambda shard: (shard, _schema(store, shard.key)), among):
+        where = f"{shard.source} of run {shard.run_id}" if shard.run_id else shard.source
+        found.setdefault(pa.schema([field for field in schema if names is None or field.name in names]), where)
+    return {where: schema for schema, where in found.items()}
 
 
 def _schema(store: Store, key: str) -> pa.Schema:
