@@ -149,6 +149,7 @@ class Reader:
         outcome = Outcome(task, unit.sha256)
         try:
             if task.known is not None:
+                self._check_kind(unit)
                 return _copied(self._job, outcome), None
             for _ in range(_PATIENCE):
                 sha256, sound = self._decoded(unit, outcome.sha256)
@@ -159,6 +160,11 @@ class Reader:
         except Refusal as refusal:
             return _refused(outcome, refusal, PHASES.get(refusal.reason, DECODE)), None
 
+    def _check_kind(self, unit: Unit) -> None:
+        """Refuse a file whose extension is of no kind that is embedded, whatever is in it."""
+        if self._tars is None and not readable(unit.path):
+            raise Refusal(Reason.UNSUPPORTED, f"known kinds: {', '.join(sorted(paths.EXTENSIONS))}")
+
     def _decoded(self, unit: Unit, sha256: str) -> tuple[str, Sound]:
         """Return the digest of what is decoded, and the audio."""
         if self._tars is not None:
@@ -166,8 +172,7 @@ class Reader:
             return found, self._call(data, f"{unit.segment}.flac")
         place, key = located(unit.path, self._job.context.settings.store)
         token = _token(place, key)
-        if not readable(unit.path):
-            raise Refusal(Reason.UNSUPPORTED, f"known kinds: {', '.join(sorted(paths.EXTENSIONS))}")
+        self._check_kind(unit)
         if token != unit.token or not sha256:
             sha256 = _digest(place, key)
         with _local(place, key) as path:

@@ -155,6 +155,9 @@ def test_equal_contents_are_embedded_once_and_a_moved_file_is_not_embedded_again
     assert "0 contents embedded" in capsys.readouterr().out
     assert library.counters == {"requested": 3, "queued": 1, "succeeded": 1, "skipped_checkpoint": 2}
     assert library.vectors()["moved.flac"] == vectors["track001.flac"]
+    shutil.copy(library.path("moved.flac"), library.path("notes.txt"))  # no file of that kind is embedded
+    assert library("--resume", run="third", given=("music", "music/notes.txt")) == 3
+    assert library.failures() == {"notes.txt": ("decode", "unsupported")}
 
 
 @pytest.mark.parametrize("becomes", ["other", "gone"])
