@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from resplice.io.store import Store, mapped
 from resplice.transforms import provenance
 from resplice.transforms.embedding import Present, Vector
 from resplice.transforms.library import Identity
+from resplice.transforms.records import Damage, UserError
 from resplice.transforms.windows import FIXED
 
 SUFFIX = ".parquet"
@@ -98,7 +100,7 @@ class Index:
         self.writing, self.run_id = 0, ""
 
     def refresh(self) -> None:
-        """Read the shards that are new."""
+        """Read the shards that are new. UserError for one that is broken."""
         keys = [head.key for head in self._store.list() if head.key.endswith(SUFFIX) and head.key not in self._read]
         for key, (table, metadata) in zip(keys, mapped(self._store, self._load, keys), strict=True):
             self._read.add(key)
@@ -108,8 +110,7 @@ class Index:
                 self.foreign.append(key)
 
     def _load(self, key: str) -> tuple[pa.Table, Mapping[bytes, bytes]]:
-        file = shards.open_file(self._store, key, own=True)
-        with file:
+        with _opened(self._store, key, own=True) as file:
             wanted = ("path", "video_id", "segment_file", "content_sha256", *_RESULT)
             names = [name for name in wanted if name in file.schema_arrow.names]
             return file.read(columns=names), file.metadata.metadata or {}
@@ -164,8 +165,24 @@ def read(store: Store, at: Vector) -> pa.Table:
 
 def whole(store: Store, key: str) -> pa.Table:
     """Return all rows of a shard."""
-    with shards.open_file(store, key) as file:
+    with _opened(store, key) as file:
         return file.read()
+
+
+@contextmanager
+def _opened(store: Store, key: str, own: bool = False) -> Iterator[pq.ParquetFile]:
+    """Open a shard. UserError, also while it is read, for one that is broken: its rows can be made again."""
+    try:
+        with shards.open_file(store, key, own) as file:
+            yield file
+    except (Damage, pa.ArrowException, OSError) as error:
+        told = error if isinstance(error, Damage) else shards.unreadable(key, error)
+        if not isinstance(told, Damage):
+            raise
+        raise UserError(
+            f"{store.url}/{key} cannot be read ({told.code}: {told.text.removeprefix(f'{key}: ')}): restore it, or "
+            "delete it and embed with --resume, which makes its rows again"
+        ) from None
 
 
 def matrix(table: pa.Table) -> NDArray[np.float32]:
