@@ -69,20 +69,20 @@ def open_file(store: Store, key: str, own: bool = False) -> pq.ParquetFile:
     most of the time of reading a few columns. Raises Damage parquet_footer or parquet_too_large.
     """
     blob = store.open(key)
+    raw = BlobFile(blob)  # closes the blob once, whoever else closes it: its number may be another file's by then
     try:
         metadata = None if own else _metadata(blob)
-        source = io.BufferedReader(BlobFile(blob), 1 << 16)
-        file = pq.ParquetFile(source, metadata=metadata, page_checksum_verification=True)
+        file = pq.ParquetFile(io.BufferedReader(raw, 1 << 16), metadata=metadata, page_checksum_verification=True)
         file.schema_arrow.names  # noqa: B018  decodes them
         return file
     except Damage as damage:
-        blob.close()
+        raw.close()
         raise Damage(damage.code, f"{key}: {damage.text}") from None
     except UnicodeDecodeError as error:
-        blob.close()
+        raw.close()
         raise Damage("parquet_footer", f"{key}: the name {error.object!r} of a column is not UTF-8") from None
     except (pa.ArrowException, OSError) as error:
-        blob.close()
+        raw.close()
         raise unreadable(key, error) from None
 
 
