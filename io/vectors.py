@@ -79,6 +79,12 @@ def publish(store: Store, key: str, data: bytes) -> None:
             raise RuntimeError(f"{store.url}/{name} is there with other bytes")
 
 
+def agreed_dim(store: Store, stage: str, embedder: str, dim: int) -> int:
+    """Return how many numbers a vector of an embedder has in a run: what the first of its processes that asked said."""
+    key, said = f"{stage}/dims/{embedder}", str(dim).encode()
+    return dim if conditional.create(store, key, said) else int(store.read(key))
+
+
 def _by_row(table: pa.Table) -> dict[tuple[str, str], bytes]:
     """Return the bytes of each vector by its key and content."""
     names = zip(table.column("key").to_pylist(), table.column("content_sha256").to_pylist(), strict=True)
@@ -88,7 +94,7 @@ def _by_row(table: pa.Table) -> dict[tuple[str, str], bytes]:
 class Index:
     """The current rows of a folder of shards, by file or segment: those of one window each, or of `many`.
 
-    A shard never changes, so that it is read once.
+    `dims`: how many numbers vectors have, by the digest of their embedder. A shard never changes: it is read once.
     """
 
     def __init__(self, store: Store, many: bool = False) -> None:
@@ -97,6 +103,7 @@ class Index:
         self.present: dict[str, Present] = {}
         self.foreign: list[str] = []
         self.owners: dict[tuple[int, str], set[str]] = {}
+        self.dims: dict[str, int] = {}
         self.writing, self.run_id = 0, ""
 
     def refresh(self) -> None:
@@ -111,7 +118,7 @@ class Index:
 
     def _load(self, key: str) -> tuple[pa.Table, Mapping[bytes, bytes]]:
         with _opened(self._store, key, own=True) as file:
-            wanted = ("path", "video_id", "segment_file", "content_sha256", *_RESULT)
+            wanted = ("path", "video_id", "segment_file", "content_sha256", "dim", *_RESULT)
             names = [name for name in wanted if name in file.schema_arrow.names]
             return file.read(columns=names), file.metadata.metadata or {}
 
@@ -120,6 +127,8 @@ class Index:
         writing = int(said[WRITING] or 0), said[RUN]
         if writing > (self.writing, self.run_id):
             self.writing, self.run_id = writing
+        if len(table):
+            self.dims.setdefault(said[EMBEDDER], table.column("dim")[0].as_py())
         if said[WINDOWS].startswith(FIXED) != self._many:
             return
         owners, contents = owners_of(table), table.column("content_sha256").to_pylist()

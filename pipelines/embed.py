@@ -134,7 +134,7 @@ def embed(session: Session, ask: Asked) -> None:
     work = Job(
         context, ask.choice, ask.windows, ask.out, _writing(session, index, decision), ask.library,
         of_videos=ask.of_videos, with_results=session.args.with_results,
-        tars=segments.Tars(context) if ask.of_videos else None,
+        tars=segments.Tars(context) if ask.of_videos else None, dim=index.dims.get(ask.choice.digest, 0),
     )  # fmt: skip
     keeper = Keeper.of(work, ask.checkpoint, session.args.checkpoint_every, ask.facts, decision,
                        ask.before if session.args.resume else {}, index)  # fmt: skip
