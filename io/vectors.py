@@ -116,6 +116,11 @@ class Index:
             else:
                 self.foreign.append(key)
 
+    @property
+    def shards(self) -> list[str]:
+        """Return the keys of all shards that were read, sorted."""
+        return sorted(self._read.difference(self.foreign))
+
     def _load(self, key: str) -> tuple[pa.Table, Mapping[bytes, bytes]]:
         with _opened(self._store, key, own=True) as file:
             wanted = ("path", "video_id", "segment_file", "content_sha256", "dim", *_RESULT)
@@ -200,11 +205,20 @@ def matrix(table: pa.Table) -> NDArray[np.float32]:
     return np.asarray(column.flatten(), np.float32).reshape(len(table), -1)
 
 
-def current(store: Store) -> Iterator[tuple[str, pa.Table]]:
-    """Yield of each shard that has current rows its key and these rows, in the order of the shards."""
-    spans: dict[str, list[Vector]] = {}
-    for index in (Index(store), Index(store, many=True)):
+def indexes(store: Store) -> tuple[Index, Index]:
+    """Return what is current in a folder: rows of one window each, and rows of many."""
+    both = Index(store), Index(store, many=True)
+    for index in both:
         index.refresh()
+    return both
+
+
+def current(store: Store, both: Sequence[Index] = ()) -> Iterator[tuple[str, pa.Table]]:
+    """Yield of each shard that has current rows its key and these rows, in the order of the shards; `both` are the
+    indexes, if they were read before.
+    """
+    spans: dict[str, list[Vector]] = {}
+    for index in both or indexes(store):
         for there in index.present.values():
             spans.setdefault(there.at.shard, []).append(there.at)
     for key in sorted(spans):

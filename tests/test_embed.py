@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import soundfile
@@ -362,9 +363,26 @@ def test_an_export_drops_what_was_replaced(music: Make) -> None:
     assert main(["export", "--embeddings", "data/embeddings", "--to", "current", "--quiet"]) == 0
     table = pq.read_table(library.folder / "current")
     assert len(table) == 2 and set(table.column("run_id").to_pylist()) == {"second"}
-    assert main(["export", "--embeddings", "data/embeddings", "--to", "current"]) == 2
+    assert main(["manifest", "verify", "current.manifest.json"]) == 0
+    (library.folder / "current.manifest.json").unlink()  # as of a process that died before it was there
+    assert main(["export", "--embeddings", "data/embeddings", "--to", "current"]) == 0
+    assert main(["manifest", "verify", "current.manifest.json"]) == 0
+    assert main(["export", "--embeddings", "data/embeddings", "--to", "music"]) == 2
     assert library("--out", "current", "--resume", "--checkpoint-file", "new.json") == 0
     assert json.loads((library.folder / "new.json").read_bytes())["counters"]["skipped_existing"] == 2
+
+
+def test_an_export_leaves_out_what_is_no_shard_and_needs_one(music: Make, capsys: pytest.CaptureFixture[str]) -> None:
+    library = music(1)
+    other = library.folder / "data/embeddings/other.parquet"
+    other.parent.mkdir(parents=True)
+    pq.write_table(pa.table({"x": [1, 2, 3]}), other)
+    words = ["export", "--embeddings", "data/embeddings", "--to", "current"]
+    assert main(words) == 2
+    assert "there is no shard of embed in" in capsys.readouterr().err and not (library.folder / "current").exists()
+    assert library() == 0 and main(words) == 0
+    told = capsys.readouterr()
+    assert "no shards of embed (1): other.parquet" in told.err and "; 0 older ones dropped" in told.out
 
 
 def test_a_file_that_hangs_or_takes_too_much_memory_costs_only_itself(music: Make) -> None:
