@@ -123,6 +123,18 @@ def test_every_counter_counts_what_it_says(music: Music) -> None:
     assert music.listed() == sorted(paths[1:5])
 
 
+def test_relative_keys_are_below_the_folder_of_the_library(music: Music) -> None:
+    music.embed(*music.files("a.wav", "b.wav"))
+    document = json.loads((music.folder / "meta.json").read_bytes())
+    document["tracks"] = {key.removeprefix(f"{music.folder}/"): entry for key, entry in document["tracks"].items()}
+    (music.folder / "other").mkdir()
+    (music.folder / "vectors").rename(music.folder / "other/vectors")
+    tracks = {f"../{key}": entry for key, entry in document["tracks"].items()}
+    (music.folder / "other/meta.json").write_text(json.dumps({"tracks": tracks}))
+    counts = music("--library", "other/meta.json")
+    assert (counts["ok"], counts["stale_meta_paths_total"], counts["duplicate_paths_total"]) == (2, 0, 0)
+
+
 def test_without_a_library_all_is_pending(music: Music) -> None:
     paths = music.files("a.wav", "b.wav")
     assert totals(music()) == {"scanned": 2, "ok": 0, "missing_meta": 2, "pending_embedding": 2}
