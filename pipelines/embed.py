@@ -78,8 +78,8 @@ def asked(args: Any, resolved: Resolved) -> Asked:
         raise UserError(
             f"--workers {args.workers} and --num-workers {args.num_workers} are one setting: give one of them"
         )
-    if args.videos:
-        segments.valid(checks.read_ids(args.videos))
+    if args.videos and not segments.valid(checks.read_ids(args.videos)):
+        raise UserError(f"--videos {args.videos} lists no video: give a file with one video id a line")
     if args.with_results and not (args.of_run or args.videos):
         raise UserError("--with-results is about videos: give --of-run or --videos")
     settings = resolved.settings
