@@ -322,6 +322,7 @@ def test_what_cannot_be_read_is_exit_2_and_nothing_is_written(music: Make, flag:
         (("--checkpoint-every", "0"), "at least 1"),
         (("--checkpoint-file", "music"), "is no local file"),
         (("--checkpoint-file", "music/track000.flac/c.json"), "is no local file"),
+        (("--checkpoint-file", "log.json"), "log_failed.jsonl is a folder"),
         (("--out", "music/track000.flac/out"), "track000.flac is a file; name a folder"),
         (("--paths-file", "/dev/null"), "no audio file is in what was given"),
         (("--duration-s", "0.01", "--allow-noncanonical"), "at least 0.1"),
@@ -335,6 +336,7 @@ def test_what_cannot_be_meant_is_exit_2(
     music: Make, capsys: pytest.CaptureFixture[str], flags: tuple[str, ...], told: str
 ) -> None:
     library = music(1)
+    (library.folder / "log_failed.jsonl").mkdir()
     given = () if "--paths-file" in flags else ("music",)
     assert library(*flags, given=given) == 2
     assert told in capsys.readouterr().err
