@@ -90,7 +90,7 @@ def _by_libsndfile(source: str | bytes, rate: int) -> Sound:
         resampled = _Resampled(decoder.samplerate, rate)
         samples = resampled.all(_blocks(decoder))
         expected = declared if declared is not None else _reliable_frames(decoder, counted)
-    if expected is not None and resampled.frames < expected:
+    if expected is not None and resampled.frames < expected - (_MP3_FRAME if counted else 0):
         raise Damage("truncated", f"{resampled.frames} frames decoded, its header says {expected}")
     return resampled.sound(samples)
 
@@ -139,12 +139,12 @@ def _counts_frames(file: IO[bytes]) -> bool:
 
 
 def _reliable_frames(decoder: soundfile.SoundFile, counted: bool) -> int | None:
-    """Return the frames of audio that a header tells (`counted`: that of an MP3, but for one frame of its own); of
-    other MP3s and streams they are estimates.
+    """Return the frames of audio that a header tells (`counted`: that of an MP3, too); of other MP3s and of streams they
+    are estimates.
     """
-    if decoder.format == "MP3":
-        return int(decoder.frames) - _MP3_FRAME if counted else None
-    return int(decoder.frames) if decoder.format in ("FLAC", "AIFF", "AIFC", "WAV", "WAVEX", "RF64") else None
+    if decoder.format not in ("FLAC", "AIFF", "AIFC", "WAV", "WAVEX", "RF64", "MP3"):
+        return None
+    return int(decoder.frames) if counted or decoder.format != "MP3" else None
 
 
 def _blocks(decoder: soundfile.SoundFile) -> Iterator[Block]:
