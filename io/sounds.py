@@ -139,8 +139,8 @@ def _counts_frames(file: IO[bytes]) -> bool:
 
 
 def _reliable_frames(decoder: soundfile.SoundFile, counted: bool) -> int | None:
-    """Return the frames of audio that a header tells (`counted`: that of an MP3, too); of other MP3s and of streams they
-    are estimates.
+    """Return the frames of audio that a header tells (`counted`: that of an MP3, too); of other MP3s and of streams
+    they are estimates.
     """
     if decoder.format not in ("FLAC", "AIFF", "AIFC", "WAV", "WAVEX", "RF64", "MP3"):
         return None
