@@ -32,7 +32,10 @@ class Checkpoint:
         file = Path(path).absolute()
         if "://" in path or os.path.isdir(file) or any(map(os.path.isfile, file.parents)):  # noqa: PTH112
             raise UserError(f"--checkpoint-file {path} is no local file; name one, e.g. data/embed_checkpoint.json")
-        return cls(file)
+        made = cls(file)
+        if folder := next((each for each in (made.failed_log, made.quarantine) if each.is_dir()), None):
+            raise UserError(f"--checkpoint-file {path}: {folder} is a folder; move it away, or name another file")
+        return made
 
     def apart_from(self, library: str) -> None:
         """Raise UserError if a library is one of the files."""
@@ -98,9 +101,7 @@ class Checkpoint:
 
     def failures(self) -> list[dict[str, Any]]:
         """Return the lines of the log of failures; what is none of ours is left out."""
-        needed = ("content_sha256", "path", "reason", "run_id", "timestamp", "size_bytes")
-        lines = [line for _, line in _parsed(self.failed_log) if line]
-        return [line for line in lines if all(name in line for name in needed)]
+        return [line for _, line in _parsed(self.failed_log) if line and _is_failure(line)]
 
     def quarantined(self, embedder: str, windows: str) -> set[str]:
         """Return what is in the quarantine for an embedder and windows: contents; keys for rows that name none."""
@@ -130,13 +131,24 @@ class Checkpoint:
     def _quarantine(self) -> tuple[list[dict[str, Any]], bytes]:
         """Return the rows of the quarantine, and its other lines, which are not understood."""
         lines = _parsed(self.quarantine)
-        rows = [row for _, row in lines if row and isinstance(row.get("path"), str)]
-        others = [line for line, row in lines if line and not (row and isinstance(row.get("path"), str))]
+        rows = [row for _, row in lines if row and _is_row(row)]
+        others = [line for line, row in lines if line and not (row and _is_row(row))]
         return rows, b"".join(line + b"\n" for line in others)
 
 
 def _is_paths(names: Any) -> bool:
     return isinstance(names, list) and all(isinstance(name, str) for name in names)
+
+
+def _is_row(line: Mapping[str, Any]) -> bool:
+    """Return whether a line names what fails: a path, and as texts whatever else of its identity it has."""
+    others = (line.get(name) for name in ("content_sha256", "embedder_digest", "windows"))
+    return isinstance(line.get("path"), str) and all(isinstance(value, str | None) for value in others)
+
+
+def _is_failure(line: Mapping[str, Any]) -> bool:
+    texts = (line.get(name) for name in ("content_sha256", "reason", "run_id", "timestamp"))
+    return _is_row(line) and all(isinstance(value, str) for value in texts) and isinstance(line.get("size_bytes"), int)
 
 
 def _parsed(path: Path) -> list[tuple[bytes, dict[str, Any] | None]]:

@@ -25,6 +25,7 @@ GROUP = "resplice.embedders"
 LOGMEL, ONNX = "logmel", "onnx"
 _FED = 1 << 14
 """Samples that the filter bank gets at a time."""
+_PARTS: dict[str, Any] = {"name": str, "digest": str, "sample_rate": int, "embed": Callable}
 Audio = NDArray[np.float32]
 
 
@@ -89,13 +90,17 @@ def infer(choice: Choice, windows: Sequence[Audio]) -> list[NDArray[np.floating]
         raise Refusal(Reason.CRASHED, f"{type(error).__name__}: {error}") from None
     if len(found) != len(windows):
         raise Refusal(Reason.CRASHED, f"{model.name} gave {len(found)} vectors for {len(windows)} windows")
+    for vector in found:
+        if vector.ndim != 1 or not len(vector) or vector.dtype.kind not in "fiu":
+            what = f"{vector.dtype} of shape {list(vector.shape)}"
+            raise Refusal(Reason.CRASHED, f"{model.name} gave {what} for a window, not numbers of shape [dim]")
     return found
 
 
 def choose(settings: Embed, options: StoreOptions) -> Choice:
     """Return the embedder that [embed] names, with its digest; no model is loaded.
 
-    UserError for one that there is not, one whose extra is missing, and a model that is not the pinned one.
+    UserError for one that there is not, or fails, one whose extra is missing, and a model that is not the pinned one.
     """
     made = _make(settings.embedder, settings, options)
     return Choice(settings.embedder, settings, options, made.name, made.digest, made.sample_rate)
@@ -112,8 +117,22 @@ def _make(spec: str, settings: Embed, options: StoreOptions) -> Embedder:
         names = sorted(entry.name for entry in metadata.entry_points(group=GROUP))
         known = ", ".join([LOGMEL, f"{ONNX}:PATH", *names])
         raise UserError(f"embed.embedder {spec!r} is no embedder; known: {known}")
-    factory: Callable[[str, dict[str, Any]], Embedder] = next(iter(found)).load()
-    return factory(argument, asdict(settings))
+    return _foreign(next(iter(found)), argument, settings)
+
+
+def _foreign(entry: metadata.EntryPoint, argument: str, settings: Embed) -> Embedder:
+    """Return what the factory of an entry point makes. UserError that names it if it fails, or makes no embedder."""
+    named = f"embed.embedder: {entry.name} = {entry.value} of the entry points {GROUP}"
+    try:
+        made = entry.load()(argument, asdict(settings))
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"{named} failed: {type(error).__name__}: {_line(error)}") from error
+    if missing := [name for name, kind in _PARTS.items() if not isinstance(getattr(made, name, None), kind)]:
+        wanted = getattr(_PARTS[missing[0]], "__name__", "method")
+        raise UserError(f"{named} made a {type(made).__name__} whose {missing[0]} is no {wanted}")
+    return made  # type: ignore[no-any-return]
 
 
 def needs(extra: str, *modules: str) -> None:

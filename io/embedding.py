@@ -37,7 +37,10 @@ Vectors = list[tuple[float, NDArray[np.float32]]]
 
 @dataclass(frozen=True)
 class Job:
-    """What workers know of an embedding: the model, the windows, the places, and the number of this writing."""
+    """What workers know of an embedding: the model, the windows, the places, and the number of this writing.
+
+    `dim`: how many numbers the vectors of the model have that are there already, 0 without any.
+    """
 
     context: Context
     choice: Choice
@@ -48,6 +51,7 @@ class Job:
     of_videos: bool = False
     with_results: bool = False
     tars: Tars | None = None
+    dim: int = 0
 
     def identity(self, content: str) -> Identity:
         """Return the identity of the vectors of a content."""
@@ -149,6 +153,7 @@ class Reader:
         outcome = Outcome(task, unit.sha256)
         try:
             if task.known is not None:
+                self._check_kind(unit)
                 return _copied(self._job, outcome), None
             for _ in range(_PATIENCE):
                 sha256, sound = self._decoded(unit, outcome.sha256)
@@ -159,6 +164,11 @@ class Reader:
         except Refusal as refusal:
             return _refused(outcome, refusal, PHASES.get(refusal.reason, DECODE)), None
 
+    def _check_kind(self, unit: Unit) -> None:
+        """Refuse a file whose extension is of no kind that is embedded, whatever is in it."""
+        if self._tars is None and not readable(unit.path):
+            raise Refusal(Reason.UNSUPPORTED, f"known kinds: {', '.join(sorted(paths.EXTENSIONS))}")
+
     def _decoded(self, unit: Unit, sha256: str) -> tuple[str, Sound]:
         """Return the digest of what is decoded, and the audio."""
         if self._tars is not None:
@@ -166,8 +176,7 @@ class Reader:
             return found, self._call(data, f"{unit.segment}.flac")
         place, key = located(unit.path, self._job.context.settings.store)
         token = _token(place, key)
-        if not readable(unit.path):
-            raise Refusal(Reason.UNSUPPORTED, f"known kinds: {', '.join(sorted(paths.EXTENSIONS))}")
+        self._check_kind(unit)
         if token != unit.token or not sha256:
             sha256 = _digest(place, key)
         with _local(place, key) as path:
@@ -240,7 +249,6 @@ def _inferred(
     """Return the outcomes of contents that wait for the model; a batch that fails is tried again one by one."""
     if not waiting:
         return {}
-    rate = job.choice.sample_rate
     parts = [each.sound.samples[start:end] for each in waiting for row in each.rows for start, end in row]
     try:
         found = _called(sandbox, _INFER, job.choice, parts, times=len(waiting))
@@ -248,15 +256,30 @@ def _inferred(
         if len(waiting) == 1:
             return {waiting[0].place: _refused(made[waiting[0].place], refusal, EMBED)}
         return {place: outcome for each in waiting for place, outcome in _inferred(job, sandbox, [each], made).items()}
-    outcomes_, left = {}, iter(found)
-    for each in waiting:
-        outcome = made[each.place]
-        of_rows = [[next(left) for _ in row] for row in each.rows]
-        try:
-            rows = [(row[0][0] / rate, windows.mean(of)) for row, of in zip(each.rows, of_rows, strict=True)]
-            if not job.windows.many:
-                rows = [(0.0, rows[0][1])]
-            outcomes_[each.place] = replace(outcome, vectors=rows)
-        except ValueError as error:
-            outcomes_[each.place] = _refused(outcome, Refusal(Reason.NON_FINITE, str(error)), EMBED)
-    return outcomes_
+    left = iter(found)
+    return {each.place: _with_rows(job, made[each.place], [[next(left) for _ in row] for row in each.rows], each.rows)
+            for each in waiting}  # fmt: skip
+
+
+def _with_rows(
+    job: Job, outcome: Outcome, of_rows: list[list[NDArray[np.floating]]], spans: list[list[tuple[int, int]]]
+) -> Outcome:
+    """Return the outcome of a content with the vectors of its rows, each the mean of those of its windows."""
+    try:
+        _check_dim(job, {len(vector) for row in of_rows for vector in row})
+        starts = [row[0][0] / job.choice.sample_rate for row in spans]
+        rows = list(zip(starts, map(windows.mean, of_rows), strict=True))
+    except Refusal as refusal:
+        return _refused(outcome, refusal, EMBED)
+    except ValueError as error:
+        return _refused(outcome, Refusal(Reason.NON_FINITE, str(error)), EMBED)
+    return replace(outcome, vectors=rows if job.windows.many else [(0.0, rows[0][1])])
+
+
+def _check_dim(job: Job, dims: set[int]) -> None:
+    """Refuse vectors that are not as long as all others of their embedder: they could not be compared."""
+    context, first = job.context, min(dims)
+    right = job.dim or vectors.agreed_dim(context.workspace.store, context.stage(STAGE), job.choice.digest, first)
+    if wrong := sorted(dims - {right}):
+        told = f"{job.choice.name} gave a vector of {wrong[0]} numbers, and of {right} before"
+        raise Refusal(Reason.CRASHED, told)

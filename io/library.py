@@ -19,19 +19,20 @@ from numpy.typing import NDArray
 
 from resplice.io import conditional, documents
 from resplice.io.store import Place, content
-from resplice.io.walk import located, within
+from resplice.io.walk import absolute, located, within
 from resplice.transforms.library import BYTES, Entry, Identity, Library, reference, written
-from resplice.transforms.paths import S3
+from resplice.transforms.paths import S3, escaped
 from resplice.transforms.records import Damage, UserError
 from resplice.transforms.settings import StoreOptions
 
 
 @dataclass(frozen=True)
 class LibraryFile:
-    """One meta.json. Picklable; any process may write vectors, and enter them."""
+    """One meta.json. Picklable; any process may write vectors, and enter them. `folder`: its text, as it was given."""
 
     place: Place
     name: str
+    folder: str = ""
 
     @classmethod
     def at(cls, path: str, options: StoreOptions | None = None, scratch: str = "") -> LibraryFile:
@@ -43,7 +44,8 @@ class LibraryFile:
         if Path(real).is_dir():
             raise UserError(f"--library {path} is a folder; name the file in it, e.g. meta.json")
         place, key = within(real, options or StoreOptions())
-        return cls(replace(place, scratch=scratch), key)
+        given = path if path.startswith(S3) else absolute(path)
+        return cls(replace(place, scratch=scratch), key, escaped(given.rpartition("/")[0]))
 
     @property
     def where(self) -> str:
@@ -65,17 +67,17 @@ class LibraryFile:
 
     def _parsed(self, data: bytes | None) -> Library:
         if data is None:
-            return Library({})
-        known, library = _LAST.get(self.where, (b"", None))
+            return Library({}, self.folder)
+        known, library = _LAST.get((self.where, self.folder), (b"", None))
         if library is None or known != data:
             try:
-                library = Library.of(documents.lenient(data, unique=True))
+                library = Library.of(documents.lenient(data, unique=True), self.folder)
             except Damage as damage:
                 raise UserError(
                     f"{self.where} is no library of tracks ({damage}); it is left as it is: restore it from a backup, "
                     "or name another file"
                 ) from None
-            _LAST[self.where] = data, library
+            _LAST[self.where, self.folder] = data, library
         return library
 
     def put(self, identity: Identity, vectors: NDArray[np.float32]) -> int:
@@ -128,11 +130,11 @@ class LibraryFile:
             if new.document == library.document and before:
                 return before
             data = written(new)
-            _LAST[self.where] = data, new
+            _LAST[self.where, self.folder] = data, new
             return data
 
         conditional.update(self.place.store, self.name, changed)
 
 
-_LAST: dict[str, tuple[bytes, Library]] = {}
+_LAST: dict[tuple[str, str], tuple[bytes, Library]] = {}
 """The last state of each library that this process read or wrote: between two changes of its own none is read anew."""

@@ -69,21 +69,21 @@ def open_file(store: Store, key: str, own: bool = False) -> pq.ParquetFile:
     most of the time of reading a few columns. Raises Damage parquet_footer or parquet_too_large.
     """
     blob = store.open(key)
+    raw = BlobFile(blob)  # closes the blob once, whoever else closes it: its number may be another file's by then
     try:
         metadata = None if own else _metadata(blob)
-        source = io.BufferedReader(BlobFile(blob), 1 << 16)
-        file = pq.ParquetFile(source, metadata=metadata, page_checksum_verification=True)
+        file = pq.ParquetFile(io.BufferedReader(raw, 1 << 16), metadata=metadata, page_checksum_verification=True)
         file.schema_arrow.names  # noqa: B018  decodes them
         return file
     except Damage as damage:
-        blob.close()
+        raw.close()
         raise Damage(damage.code, f"{key}: {damage.text}") from None
     except UnicodeDecodeError as error:
-        blob.close()
+        raw.close()
         raise Damage("parquet_footer", f"{key}: the name {error.object!r} of a column is not UTF-8") from None
     except (pa.ArrowException, OSError) as error:
-        blob.close()
-        raise _unreadable(key, error) from None
+        raw.close()
+        raise unreadable(key, error) from None
 
 
 def _metadata(blob: Blob) -> pq.FileMetaData:
@@ -101,8 +101,8 @@ def _metadata(blob: Blob) -> pq.FileMetaData:
     return metadata
 
 
-def _unreadable(key: str, error: Exception) -> Exception:
-    """Return the damage that a parquet error tells; an error of the system (no memory, disk or right) is none."""
+def unreadable(key: str, error: Exception) -> Exception:
+    """Return the Damage that a parquet error tells; an error of the system (no memory, disk or right) is none."""
     if isinstance(error, OSError) and error.errno is not None:
         return error
     return Damage("parquet_footer", f"{key}: {_first_line(error)}")
@@ -118,7 +118,7 @@ def read(store: Store, key: str, columns: Mapping[str, pa.DataType], optional: S
     try:
         table = file.read(columns=[name for name in columns if name in there])
     except (pa.ArrowException, OSError) as error:
-        raise _unreadable(key, error) from None
+        raise unreadable(key, error) from None
     if table.num_columns and table.num_rows != file.metadata.num_rows:
         raise Damage("parquet_footer", f"{key}: {table.num_rows} rows are there, {file.metadata.num_rows} declared")
     arrays = []

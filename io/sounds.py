@@ -20,13 +20,15 @@ import soundfile
 from numpy.typing import NDArray
 
 from resplice.io import audio, wav
-from resplice.transforms import paths, speech
+from resplice.transforms import paths, speech, streams
 from resplice.transforms.records import Damage, Reason, Refusal
 from resplice.transforms.windows import LEAST_S
 
 M4A = ".m4a"
 _BLOCK = 1 << 17
 _HEAD = 64
+_FIRST = 256
+_MP3_FRAME = 1152
 _MOST_CHANNELS = 2
 _FLAC_TOTAL = slice(21, 26)
 """Where the 36 bits of the frames in all end, in a FLAC whose first block is STREAMINFO (RFC 9639, 8.2)."""
@@ -82,12 +84,13 @@ def _by_libsndfile(source: str | bytes, rate: int) -> Sound:
         audio.verify(audio.decode(source))  # libsndfile never looks at the MD5, and segments have one
     with _opened(source) as file:
         declared = _declared(file)
+        counted = _counts_frames(file)
     with soundfile.SoundFile(os.fsencode(source) if isinstance(source, str) else io.BytesIO(source)) as decoder:
         _check_channels(decoder.channels)
         resampled = _Resampled(decoder.samplerate, rate)
         samples = resampled.all(_blocks(decoder))
-        expected = declared if declared is not None else _reliable_frames(decoder)
-    if expected is not None and resampled.frames < expected:
+        expected = declared if declared is not None else _reliable_frames(decoder, counted)
+    if expected is not None and resampled.frames < expected - (_MP3_FRAME if counted else 0):
         raise Damage("truncated", f"{resampled.frames} frames decoded, its header says {expected}")
     return resampled.sound(samples)
 
@@ -104,12 +107,37 @@ def _declared(file: IO[bytes]) -> int | None:
         raise Damage("aiff_truncated", f"{size} bytes, its header says {said}")
     if head[:4] == b"fLaC" and len(head) > _FLAC_TOTAL.stop and not int.from_bytes(head[_FLAC_TOTAL]) & (1 << 36) - 1:
         raise Damage("flac_streamed", "the FLAC does not tell its length (streamed); rewrite it with flac or ffmpeg")
+    if head[:4] == b"OggS":
+        _check_ogg(file, size)
     return speech.wav_frames(wav.reader(file), size)
 
 
-def _reliable_frames(decoder: soundfile.SoundFile) -> int | None:
-    """Return the frames that the header of a kind tells which always does; of MP3 and streams they are estimates."""
-    return int(decoder.frames) if decoder.format in ("FLAC", "AIFF", "AIFC", "WAV", "WAVEX", "RF64") else None
+def _check_ogg(file: IO[bytes], size: int) -> None:
+    """Raise Damage unless whole pages of Ogg lie one behind the other up to one that is the last of a stream.
+
+    What is behind that may be anything.
+    """
+    at, ended = file.seek(0), False
+    while at < size and (page := streams.ogg_page(file.read(streams.OGG_HEAD))):
+        at, ended = file.seek(at + page[0]), page[1]
+    if not ended or at > size:
+        raise Damage("ogg_truncated", f"its pages break off at byte {min(at, size)} of {size}, before the last one")
+
+
+def _counts_frames(file: IO[bytes]) -> bool:
+    """Return whether an MP3 tells how many frames it has, as encoders write it into the first one."""
+    file.seek(0)
+    file.seek(streams.id3_size(file.read(streams.ID3_HEAD)))
+    return streams.counts_frames(file.read(_FIRST))
+
+
+def _reliable_frames(decoder: soundfile.SoundFile, counted: bool) -> int | None:
+    """Return the frames of audio that a header tells (`counted`: that of an MP3, too); of other MP3s and of streams
+    they are estimates.
+    """
+    if decoder.format not in ("FLAC", "AIFF", "AIFC", "WAV", "WAVEX", "RF64", "MP3"):
+        return None
+    return int(decoder.frames) if counted or decoder.format != "MP3" else None
 
 
 def _blocks(decoder: soundfile.SoundFile) -> Iterator[Block]:

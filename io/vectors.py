@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from resplice.io.store import Store, mapped
 from resplice.transforms import provenance
 from resplice.transforms.embedding import Present, Vector
 from resplice.transforms.library import Identity
+from resplice.transforms.records import Damage, UserError
 from resplice.transforms.windows import FIXED
 
 SUFFIX = ".parquet"
@@ -77,6 +79,12 @@ def publish(store: Store, key: str, data: bytes) -> None:
             raise RuntimeError(f"{store.url}/{name} is there with other bytes")
 
 
+def agreed_dim(store: Store, stage: str, embedder: str, dim: int) -> int:
+    """Return how many numbers a vector of an embedder has in a run: what the first of its processes that asked said."""
+    key, said = f"{stage}/dims/{embedder}", str(dim).encode()
+    return dim if conditional.create(store, key, said) else int(store.read(key))
+
+
 def _by_row(table: pa.Table) -> dict[tuple[str, str], bytes]:
     """Return the bytes of each vector by its key and content."""
     names = zip(table.column("key").to_pylist(), table.column("content_sha256").to_pylist(), strict=True)
@@ -86,7 +94,7 @@ def _by_row(table: pa.Table) -> dict[tuple[str, str], bytes]:
 class Index:
     """The current rows of a folder of shards, by file or segment: those of one window each, or of `many`.
 
-    A shard never changes, so that it is read once.
+    `dims`: how many numbers vectors have, by the digest of their embedder. A shard never changes: it is read once.
     """
 
     def __init__(self, store: Store, many: bool = False) -> None:
@@ -95,10 +103,11 @@ class Index:
         self.present: dict[str, Present] = {}
         self.foreign: list[str] = []
         self.owners: dict[tuple[int, str], set[str]] = {}
+        self.dims: dict[str, int] = {}
         self.writing, self.run_id = 0, ""
 
     def refresh(self) -> None:
-        """Read the shards that are new."""
+        """Read the shards that are new. UserError for one that is broken."""
         keys = [head.key for head in self._store.list() if head.key.endswith(SUFFIX) and head.key not in self._read]
         for key, (table, metadata) in zip(keys, mapped(self._store, self._load, keys), strict=True):
             self._read.add(key)
@@ -107,10 +116,14 @@ class Index:
             else:
                 self.foreign.append(key)
 
+    @property
+    def shards(self) -> list[str]:
+        """Return the keys of all shards that were read, sorted."""
+        return sorted(self._read.difference(self.foreign))
+
     def _load(self, key: str) -> tuple[pa.Table, Mapping[bytes, bytes]]:
-        file = shards.open_file(self._store, key, own=True)
-        with file:
-            wanted = ("path", "video_id", "segment_file", "content_sha256", *_RESULT)
+        with _opened(self._store, key, own=True) as file:
+            wanted = ("path", "video_id", "segment_file", "content_sha256", "dim", *_RESULT)
             names = [name for name in wanted if name in file.schema_arrow.names]
             return file.read(columns=names), file.metadata.metadata or {}
 
@@ -119,6 +132,8 @@ class Index:
         writing = int(said[WRITING] or 0), said[RUN]
         if writing > (self.writing, self.run_id):
             self.writing, self.run_id = writing
+        if len(table):
+            self.dims.setdefault(said[EMBEDDER], table.column("dim")[0].as_py())
         if said[WINDOWS].startswith(FIXED) != self._many:
             return
         owners, contents = owners_of(table), table.column("content_sha256").to_pylist()
@@ -164,8 +179,24 @@ def read(store: Store, at: Vector) -> pa.Table:
 
 def whole(store: Store, key: str) -> pa.Table:
     """Return all rows of a shard."""
-    with shards.open_file(store, key) as file:
+    with _opened(store, key) as file:
         return file.read()
+
+
+@contextmanager
+def _opened(store: Store, key: str, own: bool = False) -> Iterator[pq.ParquetFile]:
+    """Open a shard. UserError, also while it is read, for one that is broken: its rows can be made again."""
+    try:
+        with shards.open_file(store, key, own) as file:
+            yield file
+    except (Damage, pa.ArrowException, OSError) as error:
+        told = error if isinstance(error, Damage) else shards.unreadable(key, error)
+        if not isinstance(told, Damage):
+            raise
+        raise UserError(
+            f"{store.url}/{key} cannot be read ({told.code}: {told.text.removeprefix(f'{key}: ')}): restore it, or "
+            "delete it and embed with --resume, which makes its rows again"
+        ) from None
 
 
 def matrix(table: pa.Table) -> NDArray[np.float32]:
@@ -174,11 +205,20 @@ def matrix(table: pa.Table) -> NDArray[np.float32]:
     return np.asarray(column.flatten(), np.float32).reshape(len(table), -1)
 
 
-def current(store: Store) -> Iterator[tuple[str, pa.Table]]:
-    """Yield of each shard that has current rows its key and these rows, in the order of the shards."""
-    spans: dict[str, list[Vector]] = {}
-    for index in (Index(store), Index(store, many=True)):
+def indexes(store: Store) -> tuple[Index, Index]:
+    """Return what is current in a folder: rows of one window each, and rows of many."""
+    both = Index(store), Index(store, many=True)
+    for index in both:
         index.refresh()
+    return both
+
+
+def current(store: Store, both: Sequence[Index] = ()) -> Iterator[tuple[str, pa.Table]]:
+    """Yield of each shard that has current rows its key and these rows, in the order of the shards; `both` are the
+    indexes, if they were read before.
+    """
+    spans: dict[str, list[Vector]] = {}
+    for index in both or indexes(store):
         for there in index.present.values():
             spans.setdefault(there.at.shard, []).append(there.at)
     for key in sorted(spans):

@@ -8,21 +8,17 @@ from typing import Any
 
 from resplice.io.context import Context
 from resplice.io.digests import MEMORY, Digests
-from resplice.io.embedders import choose
 from resplice.io.gaps import Audit, Found, audit
 from resplice.io.library import LibraryFile
 from resplice.io.walk import absolute, listed
 from resplice.pipelines import progress
 from resplice.pipelines.config import Resolved
-from resplice.pipelines.embed import windows_of
+from resplice.pipelines.identity import IDENTITY, choice, windows_of
 from resplice.transforms import paths
 from resplice.transforms.gaps import Wanted
 from resplice.transforms.paths import S3
 from resplice.transforms.records import UserError
 from resplice.transforms.windows import Windows
-
-IDENTITY = "embedder", "windows", "model_sha256", "sample_rate", "pooling", "output"
-"""The keys of [embed] on which the identity of a vector depends."""
 
 
 def roots(given: tuple[str, ...], flag: str = "--music-root") -> tuple[str, ...]:
@@ -53,14 +49,14 @@ def library_at(given: str, context: Context) -> LibraryFile:
 
 def wanted(args: Any, resolved: Resolved) -> Wanted | None:
     """Return the embedder and the windows that vectors are to be of; None where neither a flag nor [embed] names any of
-    them: vectors of any embedder count then. UserError for windows that there are not.
+    them: vectors of any embedder count then. UserError for what cannot be meant.
     """
     settings = resolved.settings.embed
     windows = windows_of(args, settings.windows)
     asked = any(resolved.origin[f"embed.{name}"] != "default" for name in IDENTITY)
     if not asked and windows == Windows.of(settings.windows):
         return None
-    return Wanted(choose(settings, resolved.settings.store).digest, str(windows))
+    return Wanted(choice(resolved).digest, str(windows))
 
 
 def audited(ask: Audit, context: Context, title: str, quiet: bool, save: bool = True) -> Found:

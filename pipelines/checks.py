@@ -101,9 +101,11 @@ def before(context: Context, command: str) -> None:
 
 
 def read_ids(path: str) -> list[str]:
-    """Return the video ids of a file: one a line, blank lines skipped. UserError if it cannot be read."""
+    """Return the video ids of a file, UTF-8 with a byte order mark or without: one a line, blank lines skipped.
+    UserError if it cannot be read.
+    """
     try:
-        return [line for line in Path(path).read_text("utf-8").splitlines() if line]
+        return [line for line in Path(path).read_text("utf-8-sig").splitlines() if line.strip()]
     except OSError as error:
         raise UserError(f"--videos {path}: {error.strerror}; give a file with one video id a line") from None
     except UnicodeDecodeError as error:

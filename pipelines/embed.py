@@ -13,14 +13,13 @@ Exit 3 if nothing succeeded and something failed.
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from resplice.io import digests, embedders, hearing, html, refusals, segments, sidecars, spans, vectors, walk
+from resplice.io import digests, hearing, html, refusals, segments, sidecars, spans, vectors, walk
 from resplice.io import embedding_evidence as evidence
 from resplice.io.checkpoint import Checkpoint
 from resplice.io.digests import Digests
@@ -33,15 +32,14 @@ from resplice.io.progress import by_ledger
 from resplice.io.refusals import Refused
 from resplice.io.store import Place
 from resplice.io.vectors import Index
-from resplice.pipelines import checks, launch, progress, report
+from resplice.pipelines import checks, identity, launch, progress, report
 from resplice.pipelines.config import Resolved
 from resplice.pipelines.launch import Session
 from resplice.transforms import checkup, paths, provenance, retry
 from resplice.transforms.embedding import Decision, Item, Unit, decide, items
 from resplice.transforms.records import Exit, UserError
-from resplice.transforms.windows import LEAST_S, Windows
+from resplice.transforms.windows import Windows
 
-CANONICAL_S = 120.0
 PREVIEW = "preview.html"
 
 
@@ -80,12 +78,12 @@ def asked(args: Any, resolved: Resolved) -> Asked:
         raise UserError(
             f"--workers {args.workers} and --num-workers {args.num_workers} are one setting: give one of them"
         )
-    if args.videos:
-        segments.valid(checks.read_ids(args.videos))
+    if args.videos and not segments.valid(checks.read_ids(args.videos)):
+        raise UserError(f"--videos {args.videos} lists no video: give a file with one video id a line")
     if args.with_results and not (args.of_run or args.videos):
         raise UserError("--with-results is about videos: give --of-run or --videos")
     settings = resolved.settings
-    choice, cut = embedders.choose(settings.embed, settings.store), windows_of(args, settings.embed.windows)
+    choice, cut = identity.choice(resolved), identity.windows_of(args, settings.embed.windows)
     checkpoint = Checkpoint.at(args.checkpoint_file)
     before = checkpoint.load()
     library = LibraryFile.at(args.library, settings.store) if args.library else None
@@ -105,20 +103,6 @@ def url_of(out: str) -> str:
     if blocked := next((each for each in (Path(url), *Path(url).parents) if each.exists() and not each.is_dir()), None):
         raise UserError(f"--out {out}: {blocked} is a file; name a folder")
     return url
-
-
-def windows_of(args: Any, text: str) -> Windows:
-    """Return the windows; a recording is cut to other seconds than the canonical ones only if that is meant."""
-    if args.duration_s is None or args.duration_s == CANONICAL_S:
-        return Windows.of(text)
-    if not args.allow_noncanonical:
-        raise UserError(
-            f"--duration-s {args.duration_s:g} is not the canonical {CANONICAL_S:g}: add --allow-noncanonical to embed "
-            "the first seconds only, which gives vectors of their own"
-        )
-    if not LEAST_S <= args.duration_s < math.inf:
-        raise UserError(f"--duration-s must be a number of seconds, at least {LEAST_S:g}, got {args.duration_s}")
-    return Windows.of(text, args.duration_s)
 
 
 def job(session: Session, ask: Asked) -> None:
@@ -150,7 +134,7 @@ def embed(session: Session, ask: Asked) -> None:
     work = Job(
         context, ask.choice, ask.windows, ask.out, _writing(session, index, decision), ask.library,
         of_videos=ask.of_videos, with_results=session.args.with_results,
-        tars=segments.Tars(context) if ask.of_videos else None,
+        tars=segments.Tars(context) if ask.of_videos else None, dim=index.dims.get(ask.choice.digest, 0),
     )  # fmt: skip
     keeper = Keeper.of(work, ask.checkpoint, session.args.checkpoint_every, ask.facts, decision,
                        ask.before if session.args.resume else {}, index)  # fmt: skip

@@ -11,6 +11,7 @@ Exit 2 if no part matches, 3 if nothing of a part could be embedded; the parts a
 from __future__ import annotations
 
 import glob
+import os
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -29,6 +30,7 @@ from resplice.pipelines import embed, launch
 from resplice.pipelines.auditing import audited, excluded, roots, wanted
 from resplice.pipelines.config import Resolved
 from resplice.pipelines.embedding_args import Embed, EmbedArgs, EmbedChunks
+from resplice.transforms import provenance
 from resplice.transforms.gaps import Wanted
 from resplice.transforms.records import Exit, UserError
 
@@ -56,10 +58,21 @@ def run(args: Any, resolved: Resolved, beam_argv: Sequence[str]) -> int:
 def of_part(args: EmbedChunks, part: Path, checkpoint: Path, last: bool) -> Embed:
     """Return the flags by which a part is embedded: a run of its own, named by the part; the preview is of the last."""
     common = {field.name: getattr(args, field.name) for field in fields(EmbedArgs)}
-    stem = re.sub(r"\.{2,}", ".", re.sub(r"[^\w.:@-]", "_", part.stem, flags=re.ASCII))
     common["preview"] = args.preview and last
-    common["run_id"] = f"{str(args.run_id)[:_LONGEST]}-{stem[-_LONGEST:]}"
+    common["run_id"] = f"{str(args.run_id)[:_LONGEST]}-{run_name(part.stem)}"
     return Embed(**common, paths_file=str(part), checkpoint_file=str(checkpoint), resume=not args.no_resume)
+
+
+def run_name(stem: str) -> str:
+    """Return what the name of a run tells of its part: the stem, with a digest of it where it cannot be told as it is,
+    so that two parts are never one run.
+    """
+    name = re.sub(r"\.{2,}", ".", re.sub(r"[^\w.:@-]", "_", stem, flags=re.ASCII))
+    return name if name == stem and len(name) <= _LONGEST else f"{name[-_LONGEST:]}-{_digest(stem)}"
+
+
+def _digest(stem: str) -> str:
+    return provenance.sha256(os.fsencode(stem))[:8]
 
 
 def pending(args: EmbedChunks, context: Context, given: Sequence[str], compared: Wanted | None) -> int:

@@ -7,7 +7,7 @@
 
 Reads   snapshots and the shards that they name; before any, the historical shards.
 Writes  export: DIR/part-*.parquet, then DIR.manifest.json. rollback: one more snapshot, then its sidecar.
-Skips   export: a folder that holds this state already. rollback: the state that is the latest anyway.
+Skips   export: a folder that holds this state, or these rows, already. rollback: the state that is the latest anyway.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from resplice.io import compact, history, sidecars, snapshots
 from resplice.io import export as exports
+from resplice.io import history, sidecars, snapshots
+from resplice.io.compact import Shards
 from resplice.io.context import Context
 from resplice.io.export import Exported
 from resplice.io.local import LocalStore
@@ -80,9 +81,18 @@ def export_embeddings(context: Context, args: Export) -> int:
     folder = _target(context, str(args.to))
     if place.local and (folder.is_relative_to(place.url) or Path(place.url).is_relative_to(folder)):
         raise UserError(f"--to {folder} and --embeddings {place.url} lie in one another; name a folder outside")
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if folder.exists() and (not folder.is_dir() or (args.dry_run and any(folder.iterdir()))):
         raise UserError(f"--to {folder} is not empty; name a new folder")
-    made = compact.count(place) if args.dry_run else compact.write(place, folder)
+    there = Shards(place)
+    if there.foreign:
+        left = ", ".join(there.foreign[:5])
+        print(f"note: left out, as no shards of embed ({len(there.foreign)}): {left}", file=sys.stderr)
+    made = there.count() if args.dry_run else there.write(folder)
+    if not args.dry_run:
+        inputs = {"shards": [sidecars.described(place, key) for key in there.keys]}
+        outputs = {"folder": sidecars.described_folder(folder, ours=True)}
+        content = sidecars.content(context, "embeddings-export", stats=asdict(made), inputs=inputs, outputs=outputs)
+        sidecars.renew(LocalStore(str(folder.parent)), folder.name, content)
     verb = "would write" if args.dry_run else "wrote"
     print(
         f"export: {verb} {made.rows} current rows in {made.files} files to {folder}; {made.dropped} older ones dropped"

@@ -45,7 +45,7 @@ def run(args: Any, resolved: Resolved, beam_argv: Sequence[str]) -> int:
         raise UserError("--music-root is missing: add --music-root VALUE, or --undo FILE")
     library, options, given = file.read(), context.settings.store, roots(args.music_root)
     dead = find(library, given, excluded(args.exclude_file), options, take=args.policy != KEEP)
-    taken = [key for key in dead if args.outside or is_inside(key, given)]
+    taken = [key for key in dead if args.outside or is_inside(library.path(key), given)]
     print(f"stale: {len(dead):,} of {len(library.tracks):,} entries of {file.where} are of files that are gone")
     show(taken)
     if left := sorted(set(dead).difference(taken)):
@@ -69,9 +69,9 @@ def show(keys: Sequence[str]) -> None:
         print(f"  … and {len(keys) - SAMPLES:,} others")
 
 
-def is_inside(key: str, given: Sequence[str]) -> bool:
-    """Return whether a key names a path below one of the native absolute folders."""
-    path = paths.normal(paths.escaped(walk.absolute(paths.unescaped(key))))
+def is_inside(path: str, given: Sequence[str]) -> bool:
+    """Return whether a normalised path lies below one of the native absolute folders."""
+    path = paths.normal(paths.escaped(walk.absolute(paths.unescaped(path))))  # without ..
     folders = (paths.normal(paths.escaped(root)) for root in given)
     return any(path.startswith(folder.rstrip("/") + "/") for folder in folders)
 
@@ -91,7 +91,10 @@ def find(
     dead = gaps.dead(library, scanned)
     if take and library.tracks and len(dead) == len(library.tracks):
         raise UserError(f"no entry of the library ({dead[0]} for one) is of a file of --music-root: name the right one")
-    return [key for key in dead if not gaps.is_below(paths.normal(key), excluded) and not walk.exists(key, options)]
+    return [
+        key for key in dead
+        if not gaps.is_below(library.path(key), excluded) and not walk.exists(library.text(key), options)
+    ]  # fmt: skip
 
 
 def take_out(file: LibraryFile, seen: Library, keys: Sequence[str], policy: str) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import soundfile
@@ -158,6 +159,9 @@ def test_equal_contents_are_embedded_once_and_a_moved_file_is_not_embedded_again
     assert "0 contents embedded" in capsys.readouterr().out
     assert library.counters == {"requested": 3, "queued": 1, "succeeded": 1, "skipped_checkpoint": 2}
     assert library.vectors()["moved.flac"] == vectors["track001.flac"]
+    shutil.copy(library.path("moved.flac"), library.path("notes.txt"))  # no file of that kind is embedded
+    assert library("--resume", run="third", given=("music", "music/notes.txt")) == 3
+    assert library.failures() == {"notes.txt": ("decode", "unsupported")}
 
 
 @pytest.mark.parametrize("becomes", ["other", "gone"])
@@ -312,11 +316,16 @@ def test_what_cannot_be_read_is_exit_2_and_nothing_is_written(music: Make, flag:
         (("--duration-s", "60"), "--allow-noncanonical"),
         (("--windows", "half"), "fixed:LEN/HOP"),
         (("--embedder", "mert"), "known: logmel"),
+        (("--model-sha256", "0" * 64), "but logmel has no model that it would be of: give --embedder"),
+        (("--sample-rate", "24000"), "or leave --sample-rate out"),
+        (("--embedder", "logmel", "--pooling", "cls"), "embed.pooling is 'cls'"),
+        (("--set", "embed.output=x"), "embed.output is 'x'"),
         (("--of-run", "x"), "one of the three"),
         (("--with-results",), "--with-results is about videos"),
         (("--checkpoint-every", "0"), "at least 1"),
         (("--checkpoint-file", "music"), "is no local file"),
         (("--checkpoint-file", "music/track000.flac/c.json"), "is no local file"),
+        (("--checkpoint-file", "log.json"), "log_failed.jsonl is a folder"),
         (("--out", "music/track000.flac/out"), "track000.flac is a file; name a folder"),
         (("--paths-file", "/dev/null"), "no audio file is in what was given"),
         (("--duration-s", "0.01", "--allow-noncanonical"), "at least 0.1"),
@@ -330,6 +339,7 @@ def test_what_cannot_be_meant_is_exit_2(
     music: Make, capsys: pytest.CaptureFixture[str], flags: tuple[str, ...], told: str
 ) -> None:
     library = music(1)
+    (library.folder / "log_failed.jsonl").mkdir()
     given = () if "--paths-file" in flags else ("music",)
     assert library(*flags, given=given) == 2
     assert told in capsys.readouterr().err
@@ -358,9 +368,26 @@ def test_an_export_drops_what_was_replaced(music: Make) -> None:
     assert main(["export", "--embeddings", "data/embeddings", "--to", "current", "--quiet"]) == 0
     table = pq.read_table(library.folder / "current")
     assert len(table) == 2 and set(table.column("run_id").to_pylist()) == {"second"}
-    assert main(["export", "--embeddings", "data/embeddings", "--to", "current"]) == 2
+    assert main(["manifest", "verify", "current.manifest.json"]) == 0
+    (library.folder / "current.manifest.json").unlink()  # as of a process that died before it was there
+    assert main(["export", "--embeddings", "data/embeddings", "--to", "current"]) == 0
+    assert main(["manifest", "verify", "current.manifest.json"]) == 0
+    assert main(["export", "--embeddings", "data/embeddings", "--to", "music"]) == 2
     assert library("--out", "current", "--resume", "--checkpoint-file", "new.json") == 0
     assert json.loads((library.folder / "new.json").read_bytes())["counters"]["skipped_existing"] == 2
+
+
+def test_an_export_leaves_out_what_is_no_shard_and_needs_one(music: Make, capsys: pytest.CaptureFixture[str]) -> None:
+    library = music(1)
+    other = library.folder / "data/embeddings/other.parquet"
+    other.parent.mkdir(parents=True)
+    pq.write_table(pa.table({"x": [1, 2, 3]}), other)
+    words = ["export", "--embeddings", "data/embeddings", "--to", "current"]
+    assert main(words) == 2
+    assert "there is no shard of embed in" in capsys.readouterr().err and not (library.folder / "current").exists()
+    assert library() == 0 and main(words) == 0
+    told = capsys.readouterr()
+    assert "no shards of embed (1): other.parquet" in told.err and "; 0 older ones dropped" in told.out
 
 
 def test_a_file_that_hangs_or_takes_too_much_memory_costs_only_itself(music: Make) -> None:

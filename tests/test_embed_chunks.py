@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 import time
@@ -206,6 +207,13 @@ def test_a_part_is_a_run_named_by_it_and_the_last_one_makes_the_preview() -> Non
     assert [(one.preview, one.resume, one.windows) for one in made] == [
         (False, False, "canonical"), (True, False, "canonical")
     ]  # fmt: skip
+
+
+def test_parts_whose_names_differ_only_in_what_a_run_cannot_have_are_runs_of_their_own() -> None:
+    stems = ["p 1", "p_1", "p+1", "p..1", "p.1", os.fsdecode(b"p\xe91"), "q" * 90, "x" + "q" * 90, "y" + "q" * 90]
+    names = [embed_chunks.run_name(stem) for stem in stems]
+    assert len(set(names)) == len(stems) and all(map(valid_video_id, names))
+    assert embed_chunks.run_name("pending.part001") == "pending.part001"
 
 
 @pytest.mark.slow

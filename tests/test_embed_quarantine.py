@@ -9,6 +9,9 @@ import pytest
 from embedding import Music
 from test_embedders import graph
 
+from resplice.io.checkpoint import Checkpoint
+from resplice.transforms import provenance
+
 HASTE = ("--set", "run.timeout_s=0.0001")
 
 
@@ -68,3 +71,19 @@ def test_a_row_without_a_digest_is_of_its_path_and_lines_that_are_no_rows_stay(l
     assert library() == 0 and library.counters == {"requested": 1, "skipped_quarantined": 1}
     assert quarantine(library).read_text() == text
     assert library("--retry-quarantined") == 0 and quarantine(library).read_text() == "a note\n"
+
+
+def test_lines_of_other_types_are_none_of_ours(tmp_path: Path) -> None:
+    checkpoint = Checkpoint.at(str(tmp_path / "c.json"))
+    line = {"timestamp": "t", "path": "/a", "phase": "decode", "reason": "crashed", "error": "", "content_sha256": "c",
+            "size_bytes": 1, "embedder_digest": "e", "windows": "full"}  # fmt: skip
+    checkpoint.log([{**line, "run_id": run} for run in "abc"])
+    wrong = {"path": 1, "content_sha256": [], "reason": {}, "run_id": [1], "timestamp": None, "size_bytes": "1",
+             "embedder_digest": [], "windows": 2}  # fmt: skip
+    checkpoint.log([{**line, "run_id": "d", name: value} for name, value in wrong.items()])
+    others = [{"path": name, "content_sha256": [1]} for name in "xy"] + [{"path": "/b", "windows": {}}]
+    checkpoint.quarantine.write_bytes(provenance.jsonl(others))
+    assert checkpoint.keep_quarantined((), "e", "full") == 1
+    first, *kept = map(json.loads, checkpoint.quarantine.read_text().splitlines())
+    assert (first["path"], first["attempts"]) == ("/a", 3) and kept == others
+    assert checkpoint.quarantined("e", "full") == {"c"}

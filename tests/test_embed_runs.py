@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from resplice.io.keeping import Keeper
 from resplice.io.local import LocalStore
 from resplice.pipelines import embed
 from resplice.pipelines.__main__ import main
+from resplice.transforms.records import UserError
 
 
 @pytest.fixture
@@ -73,6 +74,37 @@ def test_a_parquet_of_another_tool_is_left_out_and_told(library: Music, capsys: 
     assert main([word for word in library.arguments() if word != "--quiet"]) == 0
     assert "left out, as no shards of embed: other.parquet" in capsys.readouterr().err
     assert len(library.vectors()) == 4
+
+
+@pytest.mark.parametrize("damage", [lambda data: b"", lambda data: data[: len(data) // 2], lambda data: b"no parquet"])
+def test_a_shard_that_is_broken_is_named(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
+    store = LocalStore(str(tmp_path))
+    store.create("000001-r/a.parquet", damage(shard("a")))
+    with pytest.raises(UserError, match=r"000001-r/a\.parquet cannot be read .*delete it and embed with --resume"):
+        vectors.Index(store).refresh()
+
+
+def test_vectors_that_rotted_in_a_shard_are_told(tmp_path: Path) -> None:
+    data = shard("a")
+    at = data.index(np.array([97.0, 1.0], np.float32).tobytes())
+    LocalStore(str(tmp_path)).create("000001-r/a.parquet", data[:at] + bytes(8) + data[at + 8 :])
+    with pytest.raises(UserError, match=r"000001-r/a\.parquet cannot be read"):
+        list(vectors.current(LocalStore(str(tmp_path))))
+
+
+def test_a_broken_shard_ends_what_reads_it_and_its_rows_are_made_again_once_it_is_deleted(
+    library: Music, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert library() == 0
+    before, (key,) = library.vectors(), library.shards()
+    broken = library.folder / "data/embeddings" / key
+    broken.write_bytes(b"")
+    gaps = ["gaps", "--music-root", "music", "--index", "data/embeddings", "--dry-run"]
+    for words in (library.arguments("--resume"), gaps, ["export", "--embeddings", "data/embeddings", "--to", "now"]):
+        assert main(words) == 2
+        assert f"{broken} cannot be read" in capsys.readouterr().err
+    broken.unlink()
+    assert library("--resume") == 0 and library.vectors() == before
 
 
 def test_a_checkpoint_that_cannot_be_written_once_is_written_next_time(

@@ -55,7 +55,7 @@ def test_results_are_added_to_what_is_embedded_without_embedding_it_again(
 def test_named_videos_are_those_of_the_corpus_and_one_without_a_tar_is_refused(again: Corpus, tmp_path: Path) -> None:
     whole, _ = embedded(again, tmp_path / "run", "--of-run", "r")
     video = whole.column("video_id")[0].as_py()
-    (tmp_path / "ids.txt").write_text(f"{video}\nnowhere\n")
+    (tmp_path / "ids.txt").write_text(f"\ufeff{video}\r\nnowhere\n")
     table, counters = embedded(again, tmp_path / "ids", "--videos", str(tmp_path / "ids.txt"))
     of_video = whole.filter(pc.equal(whole.column("video_id"), video))
     assert table.column("key").to_pylist() == of_video.column("key").to_pylist()
@@ -68,8 +68,9 @@ def test_named_videos_are_those_of_the_corpus_and_one_without_a_tar_is_refused(a
 def test_a_video_id_that_is_none_and_a_run_that_is_not_there_are_exit_2(
     again: Corpus, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "ids.txt").write_text("../x\n")
-    assert again("embed", "--videos", str(tmp_path / "ids.txt"), run_id="wrong-ids") == 2
+    for ids in ("../x\n", "", "\ufeff\n \n"):
+        (tmp_path / "ids.txt").write_text(ids)
+        assert again("embed", "--videos", str(tmp_path / "ids.txt"), run_id="wrong-ids") == 2
     assert not list(again.workspace.rglob("wrong-ids"))
     capsys.readouterr()
     assert again("embed", "--of-run", "nope", run_id="e") == 2

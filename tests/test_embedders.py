@@ -15,6 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from resplice.io import embedders
 from resplice.io.embedders import Choice
+from resplice.pipelines import config, identity
 from resplice.transforms import cepstra
 from resplice.transforms.records import Refusal, UserError
 from resplice.transforms.settings import Embed, StoreOptions
@@ -145,6 +146,14 @@ def test_an_onnx_graph_gives_pooled_frames_alike_alone_and_in_a_batch(tmp_path: 
 def test_an_output_that_is_pooled_already_is_taken_as_it_is(tmp_path: Path) -> None:
     pooled, frames = (chosen(**graph(tmp_path / f"{rank}.onnx", rank=rank)) for rank in (2, 3))
     assert np.allclose(one(pooled, sound(1)), one(frames, sound(1)), atol=1e-5)
+
+
+def test_logmel_by_a_flag_sets_aside_the_model_of_a_file(tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text('[embed]\nembedder = "onnx:m.onnx"\npooling = "cls"\n')
+    flags = {"embed.embedder": "logmel"}
+    assert identity.choice(config.resolve(str(tmp_path / "c.toml"), (), {}, flags)).name == "logmel"
+    with pytest.raises(UserError, match="sample_rate is 8000"):
+        identity.choice(config.resolve(str(tmp_path / "c.toml"), (), {}, {**flags, "embed.sample_rate": 8000}))
 
 
 def test_another_pooling_rate_output_or_model_is_another_identity_and_another_place_is_not(tmp_path: Path) -> None:

@@ -124,6 +124,18 @@ def test_every_counter_counts_what_it_says(music: Music) -> None:
     assert music.listed() == sorted(paths[1:5])
 
 
+def test_relative_keys_are_below_the_folder_of_the_library(music: Music) -> None:
+    music.embed(*music.files("a.wav", "b.wav"))
+    document = json.loads((music.folder / "meta.json").read_bytes())
+    document["tracks"] = {key.removeprefix(f"{music.folder}/"): entry for key, entry in document["tracks"].items()}
+    (music.folder / "other").mkdir()
+    (music.folder / "vectors").rename(music.folder / "other/vectors")
+    tracks = {f"../{key}": entry for key, entry in document["tracks"].items()}
+    (music.folder / "other/meta.json").write_text(json.dumps({"tracks": tracks}))
+    counts = music("--library", "other/meta.json")
+    assert (counts["ok"], counts["stale_meta_paths_total"], counts["duplicate_paths_total"]) == (2, 0, 0)
+
+
 def test_without_a_library_all_is_pending(music: Music) -> None:
     paths = music.files("a.wav", "b.wav")
     assert totals(music()) == {"scanned": 2, "ok": 0, "missing_meta": 2, "pending_embedding": 2}
@@ -210,6 +222,7 @@ def test_hard_names_are_read_back_from_the_lists(music: Music) -> None:
         (("--library", "bad.json"), "bad.json is no library of tracks"),
         (("--windows", "some"), "is no window setting"),
         (("--duration-s", "10"), "add --allow-noncanonical"),
+        (("--model-sha256", "0" * 64), "logmel has no model that it would be of"),
     ],
 )
 def test_a_mistake_is_one_line_and_nothing_is_written(
@@ -236,7 +249,6 @@ FIRST = ("--duration-s", "10", "--allow-noncanonical")
         ((*ONNX[:6], *FIRST), 0),
         ((), 1),
         (("--windows", "canonical"), 0),
-        (("--model-sha256", "0" * 64), 0),
         (FIRST, 0),
     ],
 )

@@ -66,6 +66,26 @@ def test_the_keys_of_others_stay_and_an_existing_spelling_is_updated(tmp_path: P
     assert ONE.of(entry) and ONE.of(new["tracks"]["C:/Music/a.mp3/"])
 
 
+@pytest.mark.parametrize(
+    "key", ["music/a.wav", "./music//a.wav", "music\\a.wav", "../x/music/a.wav", "music/b/../a.wav"]
+)
+def test_a_relative_key_is_below_the_folder_of_its_file(tmp_path: Path, key: str) -> None:
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x/meta.json").write_text(json.dumps({"tracks": {key: {"bpm": 120}}}))
+    file = at(tmp_path / "x")
+    put(file, f"{tmp_path}/x/music/a.wav")
+    assert list(tracks(tmp_path / "x")) == [key] and ONE.of(tracks(tmp_path / "x")[key])
+    assert file.read().entries(f"{tmp_path}/x/music/a.wav") == file.read().entries(key) != []
+    put(file, "video/segment")  # keys of segments are no paths
+    put(file, "video/segment")
+    assert set(tracks(tmp_path / "x")) == {key, "video/segment"} and len(file.read().entries("video/segment")) == 1
+
+
+def test_a_relative_key_of_a_library_in_a_bucket_is_below_its_prefix() -> None:
+    library = Library({"tracks": {"a/b.wav": {}, "s3://other/c.wav": {}, "C:/d.wav": {}}}, "s3://bucket/music")
+    assert set(library.spellings) == {"s3://bucket/music/a/b.wav", "s3://other/c.wav", "C:/d.wav"}
+
+
 def test_two_files_of_one_stem_never_share_a_vector(tmp_path: Path) -> None:
     others = [Identity("2" * 64, "e" * 64, "full"), Identity("1" * 64, "f" * 64, "full"),
               Identity("1" * 64, "e" * 64, "canonical")]  # fmt: skip

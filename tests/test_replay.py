@@ -356,6 +356,9 @@ def test_embeddings_come_out_again_beside_those_of_before_and_a_flipped_byte_is_
         assert run("manifest", "verify", sidecar) == 0
         assert run("manifest", "replay", "--run", sidecar) == 0
         assert "makes the same bytes again" in capsys.readouterr().out
+    assert run("export", "--embeddings", "made", "--to", "current") == 0
+    assert run("manifest", "replay", "--run", "current.manifest.json") == 0
+    assert "makes the same bytes again" in capsys.readouterr().out
     for path in (tmp_path / "a/a.wav", tmp_path / "list.txt", *(tmp_path / "made/000001-R").iterdir()):
         flip(path)
         assert run("manifest", "verify", "made/000001-R.manifest.json") == 4, path

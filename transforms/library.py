@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 from resplice.transforms import provenance
-from resplice.transforms.paths import normal
+from resplice.transforms.paths import below, normal
 from resplice.transforms.records import Damage
 
 OWN = REF, CONTENT, EMBEDDER, WINDOWS, BYTES, MODEL, DIM = tuple(
@@ -61,12 +61,13 @@ def reference(entry: Entry) -> str:
 
 @dataclass(frozen=True)
 class Library:
-    """What meta.json holds; never changed in place."""
+    """What meta.json holds; never changed in place. `folder`: the text of that which relative keys are below."""
 
     document: Mapping[str, Any]
+    folder: str = ""
 
     @classmethod
-    def of(cls, document: Any) -> Library:
+    def of(cls, document: Any, folder: str = "") -> Library:
         """Return the library that a JSON value is; {} is one without tracks. Raises Damage for what is none."""
         if not isinstance(document, dict):
             raise Damage("not_a_library", f"it holds a {type(document).__name__}, not an object")
@@ -75,7 +76,7 @@ class Library:
         for key, entry in document.get(TRACKS, {}).items():
             if not isinstance(entry, dict):
                 raise Damage("not_a_library", f"{TRACKS}[{key!r}] holds a {type(entry).__name__}, not an object")
-        return cls(document)
+        return cls(document, folder)
 
     @property
     def tracks(self) -> Mapping[str, Entry]:
@@ -87,13 +88,21 @@ class Library:
         """Return the keys of each path, by its normalised text."""
         found: dict[str, tuple[str, ...]] = {}
         for key in self.tracks:
-            path = normal(key)
+            path = self.path(key)
             found[path] = (*found.get(path, ()), key)
         return found
 
+    def text(self, key: str) -> str:
+        """Return the text of the path that a key names, in its spelling."""
+        return below(self.folder, key)
+
+    def path(self, key: str) -> str:
+        """Return the normalised path that a key names."""
+        return normal(self.text(key))
+
     def entries(self, path: str) -> list[Entry]:
-        """Return the entries of a normalised path, in the order of the file."""
-        return [self.tracks[key] for key in self.spellings.get(path, ())]
+        """Return the entries of a path, in the order of the file."""
+        return [self.tracks[key] for key in self.spellings.get(self.path(path), ())]
 
     def entered(self, changes: Mapping[str, Mapping[str, Any]]) -> Library:
         """Return the library with the own fields of some normalised paths replaced: under every spelling that a path
@@ -101,11 +110,12 @@ class Library:
         """
         tracks = dict(self.tracks)
         for path, fields in changes.items():
-            for key in self.spellings.get(path, (path,)):
+            for key in self.spellings.get(self.path(path), (path,)):
                 theirs = {name: value for name, value in tracks.get(key, {}).items() if name not in OWN}
                 tracks[key] = {**theirs, **fields}
-        new = Library({**self.document, TRACKS: tracks})
-        spellings = {**self.spellings, **{path: (path,) for path in changes if path not in self.spellings}}
+        new = replace(self, document={**self.document, TRACKS: tracks})
+        added = {self.path(path): (path,) for path in changes}
+        spellings = {**added, **self.spellings}
         new.__dict__["spellings"] = spellings  # what cached_property would find, without reading every key again
         return new
 
@@ -114,13 +124,14 @@ class Library:
         gone = {key: self.tracks[key] for key in keys if key in self.tracks}
         rest = {key: entry for key, entry in self.tracks.items() if key not in gone}
         kept = {ARCHIVED: {**self.document.get(ARCHIVED, {}), **gone}} if archive and gone else {}
-        return Library({**self.document, TRACKS: rest, **kept})
+        return replace(self, document={**self.document, TRACKS: rest, **kept})
 
     def restored(self, entries: Mapping[str, Entry]) -> Library:
         """Return the library with entries that were taken out of it; a key that is there again is left as it is."""
         archived = {key: entry for key, entry in self.document.get(ARCHIVED, {}).items() if key not in entries}
         document = {name: value for name, value in self.document.items() if name != ARCHIVED}
-        return Library({**document, TRACKS: {**entries, **self.tracks}, **({ARCHIVED: archived} if archived else {})})
+        back = {TRACKS: {**entries, **self.tracks}, **({ARCHIVED: archived} if archived else {})}
+        return replace(self, document={**document, **back})
 
 
 _LINE = json.JSONEncoder(sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":"))

@@ -100,6 +100,16 @@ def is_absolute(path: str) -> bool:
     return path.startswith(("/", S3)) or _is_windows(path)
 
 
+def below(folder: str, text: str) -> str:
+    """Return the text of a path that is relative to a folder, of which the text is given; an absolute one is itself.
+    `..` takes back the part before it.
+    """
+    tidy = text if is_absolute(text) else _BACKSLASH.sub("/", text)
+    if is_absolute(tidy) or not folder:
+        return text
+    return f"{folder}/{tidy}" if folder.startswith(S3) else posixpath.normpath(f"{folder}/{tidy}")
+
+
 def read(data: bytes, name: str) -> list[str]:
     r"""Return the texts of the paths in a paths file, in its order, as they are spelled there.
 
