@@ -15,6 +15,7 @@ Exit 3 while an expected chunk is not valid, 75 if another process keeps pipelin
 from __future__ import annotations
 
 import contextlib
+import errno
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -136,10 +137,22 @@ def _task(book: Book, number: int, audio: str, asked: tuple[tuple[str, str], ...
 
 
 def check(ask: Asked, tasks: Sequence[Task]) -> None:
-    """Raise UserError unless every engine that may be asked for a chunk is here."""
+    """Raise UserError unless every engine that may be asked for a chunk is here, and its audio has a folder."""
     for name in dict.fromkeys(name for task in tasks for name, _ in task.asked):
         if lacking := voices.lacks(ask.known[name]):
             raise UserError(lacking)
+    for folder in dict.fromkeys(ask.path.absolute(task.audio).parent for task in tasks):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise UserError(f"{error.filename} is a file, no folder of audio: {_ANOTHER} {ask.path.path}") from None
+        except OSError as error:
+            if error.errno != errno.ENAMETOOLONG:
+                raise
+            raise UserError(f"{folder}: {error.strerror}: {_ANOTHER} {ask.path.path}") from None
+
+
+_ANOTHER = "give the book another artifacts.audio_dir in"
 
 
 def show(session: Session, found: Sequence[Book], tasks: Sequence[Task]) -> None:

@@ -339,6 +339,21 @@ def test_an_absolute_audio_dir_gives_absolute_paths(shelf: Make, tmp_path: Path)
     assert book.entry()["artifacts"]["note"] == 1
 
 
+@pytest.mark.parametrize(("audio_dir", "told"), [("notes.txt", "is a file"), ("notes.txt/deep", "is a file"),
+                                                 ("x" * 300, "File name too long")])  # fmt: skip
+def test_where_no_audio_can_be_is_told_before_an_engine_speaks(
+    shelf: Make, audio_dir: str, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    book = shelf(2)
+    state = book.state()
+    book.path.with_name("notes.txt").write_text("mine")
+    state["phase4"] = {"files": {"book": {"artifacts": {"audio_dir": audio_dir}}}}
+    book.write(state)
+    assert book() == 2 and book.calls() == []
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert told in line and "give the book another artifacts.audio_dir in" in line
+
+
 def test_an_old_file_with_integer_ids_nan_and_unknown_keys_keeps_them_all(shelf: Make) -> None:
     book = shelf(3)
     assert book() == 0
