@@ -20,7 +20,9 @@ from resplice.transforms import provenance
 _SETTLED_S = 2.0
 _NAME, _SHA256 = 16, 32
 _RECORD = _NAME + _SHA256
-"""Bytes of a record: the digest of a path and its version token, the SHA-256 of the file. Millions fit in memory."""
+"""Bytes of a record: the digest of a path and its version token, the SHA-256 of the file. Millions of them fit in
+memory: the SHA-256 of all, then the records, sorted.
+"""
 _RECENT = 100_000
 
 
@@ -31,7 +33,7 @@ class Known(Files):
         super().__init__()
         self.key = f"digests/{provenance.sha256(chr(10).join(folders).encode('utf-8', 'surrogateescape'))[:16]}.bin"
         self._store = place.store
-        self._kept = _records(content(self._store, self.key)[0])
+        self._kept = _whole(content(self._store, self.key)[0])
 
     def file(self, path: str) -> tuple[str, os.stat_result]:
         """Return the SHA-256 of a file and its state from before it was read."""
@@ -40,10 +42,9 @@ class Known(Files):
         return super().file(path) if sha256 is None else (sha256.hex(), stat)
 
     def _found(self, name: bytes) -> bytes | None:
-        kept = self._kept
-        at = bisect_left(range(len(kept) // _RECORD), name, key=lambda n: kept[n * _RECORD : n * _RECORD + _NAME])
-        record = kept[at * _RECORD : (at + 1) * _RECORD]
-        return record[_NAME:] if record[:_NAME] == name else None
+        kept, starts = self._kept, range(_SHA256, len(self._kept), _RECORD)
+        at = _SHA256 + _RECORD * bisect_left(starts, name, key=lambda start: kept[start : start + _NAME])
+        return kept[at + _NAME : at + _RECORD] if kept[at : at + _NAME] == name else None
 
 
 class Memory(Known):
@@ -51,7 +52,7 @@ class Memory(Known):
 
     def __init__(self, place: Place, *folders: str) -> None:
         super().__init__(place, *folders)
-        self._seen = bytearray()
+        self._seen = bytearray(_SHA256)
         self._recent: dict[bytes, bytes] = {}
 
     def file(self, path: str) -> tuple[str, os.stat_result]:
@@ -76,18 +77,24 @@ class Memory(Known):
 
     def keep(self) -> None:
         """Keep what was seen for the next process."""
-        if self._seen:
-            np.frombuffer(self._seen, f"S{_RECORD}").sort()
-        if self._seen != self._kept:
+        if len(self._seen) > _SHA256:
+            np.frombuffer(self._seen, f"S{_RECORD}", offset=_SHA256).sort()
+        self._seen[:_SHA256] = _sum(self._seen)
+        if self._seen != self._kept and len(self._seen) > _SHA256:
+            self._kept = b""  # not both at once
             self._kept = bytes(self._seen)
-            self._store.replace(self.key, hashlib.sha256(self._kept).digest() + self._kept, None)
+            self._store.replace(self.key, self._kept, None)
 
 
 def _name(path: str, stat: os.stat_result) -> bytes:
     return hashlib.blake2b(os.fsencode(path) + b"\0" + local_token(stat).encode(), digest_size=_NAME).digest()
 
 
-def _records(data: bytes) -> bytes:
-    """Return the records of a memory, sorted."""
-    found = data[_SHA256:]
-    return found if hashlib.sha256(found).digest() == data[:_SHA256] else b""
+def _sum(data: bytes | bytearray) -> bytes:
+    """Return the SHA-256 of the records of a memory: what it begins with."""
+    return hashlib.sha256(memoryview(data)[_SHA256:]).digest()
+
+
+def _whole(data: bytes) -> bytes:
+    """Return a memory, an empty one for none that is whole."""
+    return data if data[:_SHA256] == _sum(data) else b""
