@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 import time
 from bisect import bisect_left
+from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -45,6 +47,18 @@ class Known(Files):
         kept, starts = self._kept, range(_SHA256, len(self._kept), _RECORD)
         at = _SHA256 + _RECORD * bisect_left(starts, name, key=lambda start: kept[start : start + _NAME])
         return kept[at + _NAME : at + _RECORD] if kept[at : at + _NAME] == name else None
+
+
+_ASKED: WeakValueDictionary[tuple[str, ...], Known] = WeakValueDictionary()
+_LOCK = threading.Lock()
+
+
+def known(place: Place, *folders: str) -> Known:
+    """Return what a workspace remembers, one for all threads that ask at a time."""
+    key = place.url, *folders
+    with _LOCK:
+        found = _ASKED[key] = _ASKED.get(key) or Known(place, *folders)
+    return found
 
 
 class Memory(Known):

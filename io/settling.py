@@ -14,14 +14,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from resplice.io import csvs, doctree, documents_evidence, responses
+from resplice.io import csvs, doctree, documents_evidence, remembered, responses
 from resplice.io.backfill import DECIDED, Places
 from resplice.io.context import Context
 from resplice.io.csvs import Block
 from resplice.io.index import Index, Line
 from resplice.io.local import prune
 from resplice.io.parcels import Parcels
-from resplice.io.remembered import Known
 from resplice.transforms import provenance
 from resplice.transforms.documents import (
     LINK,
@@ -81,9 +80,9 @@ class Settle:
         self._parcels = parcels
 
     @cached_property
-    def _memory(self) -> Known:
+    def _memory(self) -> remembered.Known:
         """What is remembered of the files that are there, so that those that are as they were are not read."""
-        return Known(self._context.workspace, documents_evidence.KIND, self._places.docs)
+        return remembered.known(self._context.workspace, documents_evidence.KIND, self._places.docs)
 
     def __call__(self, group: tuple[str, dict[str, Iterable[Any]]]) -> Iterator[dict[str, Any]]:
         """Settle one block, and yield its counts."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import gc
 import re
 import sys
 import tempfile
@@ -85,6 +86,8 @@ class Session:
         except (KeyboardInterrupt, Terminated):  # what is left to note must not wait for a store that hangs
             places.hurry()
             raise
+        finally:
+            gc.collect()  # what Beam leaves in cycles holds the functions of steps, and what these had read
 
     def job_name(self) -> str:
         """Return a new name for a job, of the characters that every runner takes: letters, digits and -."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import os
@@ -373,6 +374,15 @@ def test_a_memory_knows_what_is_in_it_and_nothing_else(tmp_path: Path, monkeypat
     again.keep()
     third = remembered.Memory(place, "x")
     assert all(third.file(str(file)) for file in files) and third.hashed == 0
+
+
+def test_threads_that_ask_at_once_share_what_is_remembered(tmp_path: Path) -> None:
+    place = Place(str(tmp_path / "work"))
+    one, another = remembered.known(place, "x"), remembered.known(place, "y")
+    assert one is remembered.known(place, "x") and one is not another
+    del one
+    gc.collect()
+    assert len(remembered._ASKED) == 1
 
 
 def test_what_changed_a_moment_ago_is_not_remembered_and_a_torn_memory_is_none(tmp_path: Path) -> None:
