@@ -35,7 +35,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     tokens = list(sys.argv[1:] if argv is None else argv)
     # Arrow's own pool keeps what a large shard once took; read when pyarrow is first imported.
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
-    gc.set_threshold(100_000, 50, 100)  # Records by the hundred thousand are no cycles: 15 % of `embed --resume`.
     name = cli.command_name(tokens)
     try:
         with _sigterm_raises():
@@ -208,6 +207,7 @@ def program() -> NoReturn:
     """Run the command of the shell, and end with its exit code, whatever threads of libraries do meanwhile: one that
     meets an interpreter which is being torn down may abort the process.
     """
+    gc.set_threshold(100_000, 50, 100)  # records by the hundred thousand are no cycles: 15 % of `embed --resume`
     code = main()
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
