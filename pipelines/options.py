@@ -96,7 +96,14 @@ def refuse(option: str, own: Iterable[str], command: str) -> NoReturn:
     parser, name = _parser(), option.partition("=")[0]
     if name in parser.actions:
         raise UserError(f"{name} is an option of Beam, and {command} runs no pipeline: leave it out")
-    raise UserError(f"unknown option {name}; the nearest is {nearest(name, own)}")
+    raise UserError(_unknown(name, nearest(name, own)))
+
+
+def _unknown(name: str, nearest_: str) -> str:
+    """Return what is said of an option that there is not; all of ours begin with two dashes."""
+    if name.startswith("--"):
+        return f"unknown option {name}; the nearest is {nearest_}"
+    return f"unknown option {name}; a name that begins with - goes last, behind --: ... -- {name}"
 
 
 class _Strict(argparse.ArgumentParser):
@@ -143,7 +150,7 @@ def _parse(parser: _Strict, argv: Sequence[str], own: Iterable[str]) -> argparse
         name = rest[0].partition("=")[0]
         if not name.startswith("-"):
             raise UserError(f"unexpected argument {name}; a value that begins with - is given as --option=VALUE")
-        raise UserError(f"unknown option {name}; the nearest is {_nearest(name, parser, own)}")
+        raise UserError(_unknown(name, _nearest(name, parser, own)))
     return parsed
 
 

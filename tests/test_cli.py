@@ -80,6 +80,10 @@ def job(monkeypatch: pytest.MonkeyPatch, module: str, ends: Any = 0) -> Calls:
         ("inspect", r"VIDEO requires an argument"),
         ("inspect a b", r"unexpected argument b"),
         ("inspect --run-d x a", r"unknown option --run-d; the nearest is --run-id"),
+        (
+            "inspect --run-id x -dash-first",
+            r"unknown option -dash-first; .* goes last, behind --: \.\.\. -- -dash-first",
+        ),
         ("rollback", r"--to is missing"),
         ("export --to x --config nowhere.toml", r"--config nowhere.toml: no such file"),
         ("config --set run.worker=1", r"unknown key run.worker in --set run.worker; the nearest is run.workers"),
